@@ -1,5 +1,26 @@
-"""What the Baseten plugins for LiveKit Agents share: API key, endpoint URLs, error mapping, transport."""
+"""What the Baseten plugins for LiveKit Agents share: API key, endpoints, errors, transport."""
 
+from . import errors
+from .credentials import ApiKey, AuthScheme
+from .deadlines import timeout
+from .endpoints import Endpoint
+from .log import logger
+from .registration import register_plugin
+from .transport import HTTPStream, Transport
 from .version import __version__
+from .websocket import Closed, WebSocket
 
-__all__ = ["__version__"]
+__all__ = [
+    "ApiKey",
+    "AuthScheme",
+    "Closed",
+    "Endpoint",
+    "HTTPStream",
+    "Transport",
+    "WebSocket",
+    "__version__",
+    "errors",
+    "logger",
+    "register_plugin",
+    "timeout",
+]

@@ -1,0 +1,356 @@
+"""Where a model answers: builds, reads and checks every URL form that Baseten has.
+
+The forms, for a model (a chain is the same with ``chain-`` and ``run_remote``):
+
+==============  ===============================================================================
+target          URL
+==============  ===============================================================================
+environment     ``https://model-{id}.api.baseten.co/environments/{environment}/{route}``
+deployment      ``https://model-{id}.api.baseten.co/deployment/{deployment_id}/{route}``
+development     ``https://model-{id}.api.baseten.co/development/{route}``
+regional        ``https://model-{id}-{environment}.api.baseten.co/{route}``
+==============  ===============================================================================
+
+Sources: https://docs.baseten.co/reference/inference-api/overview,
+https://docs.baseten.co/development/model/websockets,
+https://docs.baseten.co/deployment/regional-environments.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import SplitResult, urlsplit
+
+__all__ = ["Endpoint", "Route", "check_url", "is_loopback"]
+
+Route = Literal["predict", "run_remote", "websocket", "wake", "sync/v1"]
+
+_HOST = "api.baseten.co"
+_ID = re.compile(r"[A-Za-z0-9]+")
+_ENVIRONMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_NAME = r"(?P<kind>model|chain)-(?P<id>[A-Za-z0-9]+)(?:-(?P<region>[A-Za-z0-9_-]+))?"
+_LABEL = re.compile(_NAME, re.IGNORECASE)
+# A local stand-in for Baseten has one host for all, so there the label opens the path.
+_PATH_LABEL = re.compile(rf"/{_NAME}(?=/|$)")
+_TARGET = re.compile(
+    r"/(?:environments/(?P<environment>[^/]+)|deployment/(?P<deployment>[^/]+)"
+    r"|(?P<development>development)|(?P<production>production))(?=/|$)"
+)
+_ROUTE = re.compile(r"/(?P<route>predict|run_remote|websocket|wake|sync(?:/.*)?)/?")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address stays on this machine."""
+    host = host.rstrip(".").lower()
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_url(url: str) -> SplitResult:
+    """Check a full URL that a user gave, and take it apart.
+
+    Raises:
+        ValueError: not an ``https``, ``wss``, or loopback ``http``/``ws`` URL; with credentials,
+            white space or control characters in it; or with a placeholder left unfilled.
+    """
+    if not url or url != url.strip() or not url.isprintable() or " " in url:
+        raise ValueError(
+            f"the endpoint URL is blank, or has white space or control characters: {url!r}"
+        )
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        _ = parts.port
+    except ValueError as e:
+        raise ValueError(f"the endpoint isn't a URL ({e})") from None
+    if parts.username is not None or parts.password is not None:
+        raise ValueError(
+            "the endpoint URL holds credentials; pass the key as api_key= or BASETEN_API_KEY"
+        )
+    if parts.scheme not in ("https", "wss", "http", "ws") or not host:
+        raise ValueError(
+            "the endpoint must be a full URL, such as "
+            f"wss://model-abcd1234.{_HOST}/environments/production/websocket; got {url!r}"
+        )
+    if "{" in url or "}" in url:
+        raise ValueError(f"the endpoint URL has a placeholder left in it: {url!r}")
+    if parts.scheme in ("http", "ws") and not is_loopback(host):
+        raise ValueError(
+            f"{parts.scheme}:// to {host} is refused: the API key would cross the network "
+            f"unencrypted. Use {parts.scheme}s://"
+        )
+    if parts.fragment:
+        raise ValueError("the endpoint URL has a fragment (#...), which is never sent")
+    return parts
+
+
+def _check_id(value: str, name: str) -> str:
+    if _ID.fullmatch(value):
+        return value
+    shown = "it is blank" if not value.strip() else f"got {value!r}"
+    if "://" in value:
+        hint = "a full URL goes into model_endpoint="
+    elif value.startswith(("model-", "chain-")):
+        hint = f"leave out the {value[:6]!r} in front"
+    else:
+        hint = "it stands in the deployment's URL on the Baseten dashboard"
+    raise ValueError(
+        f"{name} must be letters and digits only, such as 'abcd1234'; {shown} ({hint})"
+    )
+
+
+def _check_environment(value: str) -> str:
+    if not _ENVIRONMENT.fullmatch(value):
+        raise ValueError(
+            "environment must be a name of letters, digits, '-' and '_', such as 'production'; "
+            f"got {value!r}"
+        )
+    return value
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One deployment of a model or chain, and the URLs of its routes.
+
+    Build it with :meth:`model`, :meth:`chain`, :meth:`parse` or :meth:`resolve`. It holds no key.
+
+    Attributes:
+        kind: ``model`` or ``chain``, or ``custom`` for a URL that isn't in a form of Baseten's.
+        id: The model's or chain's id; blank for ``custom``.
+        environment: Name of the environment; blank when another target is named.
+        deployment_id: A fixed deployment, whatever environment it is in.
+        development: The development deployment.
+        regional: The environment's own host, which pins the region.
+        url: The full URL as the user gave it, if one was given. It is used as it stands for the
+            route that it names.
+        origin: Scheme and host (and for a local stand-in, the first path segment) that the
+            routes hang under. Blank for Baseten's own.
+    """
+
+    kind: Literal["model", "chain", "custom"]
+    id: str = ""
+    environment: str = "production"
+    deployment_id: str = ""
+    development: bool = False
+    regional: bool = False
+    url: str = field(default="", repr=False)  # a query may hold a token
+    origin: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind == "custom":
+            check_url(self.url)
+            return
+        _check_id(self.id, f"{self.kind}_id")
+        if self.deployment_id:
+            _check_id(self.deployment_id, "deployment_id")
+        if self.environment:
+            _check_environment(self.environment)
+        if sum((bool(self.environment), bool(self.deployment_id), self.development)) != 1:
+            raise ValueError("name one of environment, deployment_id and development")
+        if self.regional and not self.environment:
+            raise ValueError("only an environment has a regional host")
+
+    @classmethod
+    def model(
+        cls,
+        model_id: str,
+        *,
+        environment: str | None = None,
+        deployment_id: str | None = None,
+        development: bool = False,
+        regional: bool = False,
+    ) -> Endpoint:
+        """A model's deployment, by default the one in the ``production`` environment."""
+        return cls._target("model", model_id, environment, deployment_id, development, regional)
+
+    @classmethod
+    def chain(
+        cls,
+        chain_id: str,
+        *,
+        environment: str | None = None,
+        deployment_id: str | None = None,
+        development: bool = False,
+        regional: bool = False,
+    ) -> Endpoint:
+        """A chain's deployment, by default the one in the ``production`` environment."""
+        return cls._target("chain", chain_id, environment, deployment_id, development, regional)
+
+    @classmethod
+    def _target(
+        cls,
+        kind: Literal["model", "chain"],
+        id: str,
+        environment: str | None,
+        deployment_id: str | None,
+        development: bool,
+        regional: bool,
+    ) -> Endpoint:
+        if environment is None:
+            environment = "" if deployment_id or development else "production"
+        elif not environment:
+            _check_environment(environment)
+        return cls(
+            kind=kind,
+            id=id.strip(),
+            environment=environment,
+            deployment_id=deployment_id or "",
+            development=development,
+            regional=regional,
+        )
+
+    @classmethod
+    def parse(cls, url: str) -> Endpoint:
+        """Read a full URL. One that isn't in a form of Baseten's is kept as ``custom``.
+
+        Raises:
+            ValueError: the URL can't be used at all; see :func:`check_url`.
+        """
+        parts = check_url(url)
+        custom = cls(kind="custom", url=url)
+        host = parts.hostname or ""
+        scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
+        origin, path = f"{scheme}://{parts.netloc}", parts.path
+        if host.endswith(f".{_HOST}"):
+            label = _LABEL.fullmatch(host[: -len(_HOST) - 1])
+        else:
+            label = _PATH_LABEL.match(path)
+            if label:
+                origin, path = origin + label.group(), path[label.end() :]
+        if not label:
+            return custom
+        region = label["region"]
+        target = None if region else _TARGET.match(path)
+        if not region and not target:
+            return custom
+        route = _ROUTE.fullmatch(path[target.end() :] if target else path)
+        if not route:
+            return custom
+        environment, deployment_id, development = region or "", "", False
+        if target:
+            environment = target["environment"] or ("production" if target["production"] else "")
+            deployment_id = target["deployment"] or ""
+            development = target["development"] is not None
+        try:
+            return cls(
+                kind="chain" if label["kind"].lower() == "chain" else "model",
+                id=label["id"],
+                environment=environment,
+                deployment_id=deployment_id,
+                development=development,
+                regional=bool(region),
+                url=url,
+                origin=origin,
+            )
+        except ValueError:
+            return custom
+
+    @classmethod
+    def resolve(
+        cls,
+        component: Literal["STT", "TTS", "LLM"],
+        *,
+        model_endpoint: str | None = None,
+        model_id: str | None = None,
+        chain_id: str | None = None,
+        environment: str | None = None,
+        deployment_id: str | None = None,
+        development: bool = False,
+        regional: bool = False,
+    ) -> Endpoint | None:
+        """The endpoint that a constructor's arguments or the environment variables name.
+
+        The order is: ``model_endpoint``, ``model_id``, ``chain_id``; then the variables
+        ``BASETEN_<component>_MODEL_ENDPOINT``, ``…_MODEL_ID``, ``…_CHAIN_ID``; then, for speech,
+        ``BASETEN_MODEL_ENDPOINT``.
+
+        Returns:
+            The endpoint, or None when nothing names one.
+
+        Raises:
+            ValueError: what names one is blank or malformed.
+        """
+        target = {
+            "environment": environment,
+            "deployment_id": deployment_id,
+            "development": development,
+            "regional": regional,
+        }
+        if model_endpoint is None and model_id is None and chain_id is None:
+            prefix = f"BASETEN_{component}_"
+            model_endpoint = os.environ.get(prefix + "MODEL_ENDPOINT") or None
+            model_id = os.environ.get(prefix + "MODEL_ID") or None
+            chain_id = os.environ.get(prefix + "CHAIN_ID") or None
+            if not (model_endpoint or model_id or chain_id) and component != "LLM":
+                model_endpoint = os.environ.get("BASETEN_MODEL_ENDPOINT") or None
+        if model_endpoint is not None:
+            return cls.parse(model_endpoint)
+        if model_id is not None:
+            return cls._target("model", model_id, **target)  # type: ignore[arg-type]
+        if chain_id is not None:
+            return cls._target("chain", chain_id, **target)  # type: ignore[arg-type]
+        return None
+
+    @property
+    def is_websocket(self) -> bool:
+        """Whether the URL given is a ``ws://`` or ``wss://`` one."""
+        return self.url.startswith(("ws:", "wss:"))
+
+    def route(self, route: Route) -> str:
+        """The ``http(s)://`` URL of a route, ``ws(s)://`` for ``websocket``.
+
+        Raises:
+            ValueError: the endpoint is a custom URL, of which other routes aren't known.
+        """
+        if self.kind == "custom":
+            raise ValueError(f"no {route} URL is known beside {self}")
+        origin = self.origin
+        if not origin:
+            region = f"-{self.environment}" if self.regional else ""
+            origin = f"https://{self.kind}-{self.id}{region}.{_HOST}"
+        if route == "websocket":
+            origin = "ws" + origin[len("http") :]
+        if self.regional:
+            return f"{origin}/{route}"
+        if self.deployment_id:
+            return f"{origin}/deployment/{self.deployment_id}/{route}"
+        if self.development:
+            return f"{origin}/development/{route}"
+        return f"{origin}/environments/{self.environment}/{route}"
+
+    def post_url(self) -> str:
+        """The URL of a synchronous request: as given, else ``predict`` or ``run_remote``."""
+        if self.url and not self.is_websocket:
+            return self.url
+        return self.route("run_remote" if self.kind == "chain" else "predict")
+
+    def websocket_urls(self) -> tuple[str, ...]:
+        """The WebSocket URLs to try, in order.
+
+        A chain has a second one, since older guides print ``run_remote`` where the present
+        reference says ``websocket``.
+        """
+        if self.kind == "custom":
+            scheme = {"http:": "ws:", "https:": "wss:"}
+            head, rest = self.url.split("/", 1)
+            return (f"{scheme.get(head, head)}/{rest}",)
+        documented = self.route("websocket")
+        first = self.url if self.is_websocket else documented
+        if self.kind != "chain":
+            return (first,)
+        older = documented[: -len("websocket")] + "run_remote"
+        return (first, *(url for url in (documented, older) if url != first))[:2]
+
+    def __str__(self) -> str:
+        if self.url:
+            return self.url.partition("?")[0]
+        target = self.deployment_id or self.environment or "development"
+        return f"{self.kind} {self.id} ({target})"

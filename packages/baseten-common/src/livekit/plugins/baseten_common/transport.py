@@ -1,0 +1,332 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextvars import ContextVar
+from typing import Any
+
+import aiohttp
+
+from livekit.agents import APIError, utils
+
+from . import errors
+from .credentials import ApiKey, AuthScheme
+from .deadlines import timeout as deadline
+from .endpoints import Endpoint
+from .log import logger
+from .websocket import WebSocket
+
+__all__ = ["HTTPStream", "Transport"]
+
+_MAX_MESSAGE = 16 * 2**20
+_MAX_ERROR_BODY = 64 * 2**10
+_COLD_START_PAUSE = 1.0
+_COLD_START_REPORT = 5.0
+
+
+class Transport:
+    """Sends requests to Baseten over LiveKit's shared HTTP session, or the one handed in.
+
+    TLS is verified by that session, which honours ``SSL_CERT_FILE``, ``SSL_CERT_DIR`` and the
+    worker's proxy. The session is never closed here. Redirects are refused, since they would carry
+    a caller's words to another host.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: ApiKey,
+        auth_scheme: AuthScheme = "Bearer",
+        http_session: aiohttp.ClientSession | None = None,
+    ) -> None:
+        """Keep what requests need; nothing is dialled.
+
+        Args:
+            api_key: The key that goes into the header of each request.
+            auth_scheme: How the key is presented.
+            http_session: Session to use in place of LiveKit's.
+
+        Raises:
+            ValueError: the scheme isn't one that Baseten knows.
+        """
+        self.api_key = api_key
+        self._headers = api_key.headers(auth_scheme)
+        self._session = http_session
+        self._answering: dict[tuple[str, ...], str] = {}
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The HTTP session: the one handed in, else the job's.
+
+        Raises:
+            RuntimeError: outside a job, without a session handed in.
+        """
+        return self._session or utils.http_context.http_session()
+
+    async def connect(
+        self,
+        endpoint: Endpoint,
+        *,
+        what: str,
+        timeout: float,
+        heartbeat: float | None = 10.0,
+        cold_start_timeout: float = 0.0,
+    ) -> WebSocket:
+        """Open a WebSocket.
+
+        A chain has two paths in use; the one that answers is remembered.
+
+        Args:
+            endpoint: Where to.
+            what: What is being done, as the start of error messages.
+            timeout: Seconds for each try, DNS, TCP, TLS and handshake together.
+            heartbeat: Seconds between pings. A peer that answers none is taken for dead after
+                1.5 times that. None sends no pings.
+            cold_start_timeout: Seconds to go on trying while the deployment says that it is still
+                starting; 0 leaves that to LiveKit's retries.
+
+        Raises:
+            APIError: as the table in :mod:`.errors` has it.
+        """
+        urls = endpoint.websocket_urls()
+        start = time.monotonic()
+        reported = start
+        while True:
+            try:
+                return await self._dial_any(urls, what, timeout, heartbeat)
+            except _Refused as refused:
+                waited = time.monotonic() - start
+                cold = errors.is_cold_start(refused.status, refused.body)
+                if not cold or waited + _COLD_START_PAUSE > cold_start_timeout:
+                    raise refused.error from None
+                if waited == 0 or time.monotonic() - reported >= _COLD_START_REPORT:
+                    reported = time.monotonic()
+                    logger.info(
+                        "%s: the deployment is starting, waited %.0f s of %.0f s",
+                        what,
+                        waited,
+                        cold_start_timeout,
+                    )
+            await asyncio.sleep(_COLD_START_PAUSE)
+
+    async def _dial_any(
+        self, urls: tuple[str, ...], what: str, timeout: float, heartbeat: float | None
+    ) -> WebSocket:
+        known = self._answering.get(urls)
+        first, *others = (known,) if known else urls
+        try:
+            ws = await self._dial(first, what, timeout, heartbeat)
+        except _Refused as refused:
+            if refused.status not in (400, 404) or not others:
+                raise
+            try:
+                ws = await self._dial(others[0], what, timeout, heartbeat)
+            except _Refused:
+                raise refused from None  # the documented path's answer is the one that tells
+        self._answering[urls] = ws.url
+        return ws
+
+    async def _dial(
+        self, url: str, what: str, timeout: float, heartbeat: float | None
+    ) -> WebSocket:
+        start = time.perf_counter()
+        session = self.session
+        if _handshake_trace not in session.trace_configs:
+            session.trace_configs.append(_handshake_trace)
+        answer = _Answer()
+        token = _answer.set(answer)
+        try:
+            async with deadline(timeout):
+                ws = await session.ws_connect(
+                    url,
+                    headers=self._headers,
+                    heartbeat=heartbeat,
+                    max_msg_size=_MAX_MESSAGE,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
+                )
+        except asyncio.TimeoutError:
+            raise errors.timed_out(f"{what}: connecting", timeout) from None
+        except Exception as e:
+            error = errors.from_exception(e, what=what, body=answer.body, key=self.api_key)
+            if isinstance(e, aiohttp.WSServerHandshakeError):
+                raise _Refused(e.status, answer.body, error) from None
+            raise error from None
+        finally:
+            _answer.reset(token)
+        return WebSocket(
+            ws,
+            url=url,
+            what=what,
+            key=self.api_key,
+            request_id=answer.request_id,
+            acquire_time=time.perf_counter() - start,
+        )
+
+    @contextlib.asynccontextmanager
+    async def post(
+        self,
+        url: str,
+        *,
+        json: Mapping[str, Any],
+        what: str,
+        timeout: float,
+        read_timeout: float | None = None,
+    ) -> AsyncIterator[HTTPStream]:
+        """Post JSON and hand out the answer as it streams in.
+
+        There is no limit on the whole, so a long healthy answer isn't cut.
+
+        Args:
+            url: Where to.
+            json: The body.
+            what: What is being done, as the start of error messages.
+            timeout: Seconds to connect.
+            read_timeout: Seconds until the answer's head and between any two parts of its body;
+                the same as ``timeout`` when None.
+
+        Raises:
+            APIError: as the table in :mod:`.errors` has it, for any status but 2xx too.
+        """
+        read_timeout = timeout if read_timeout is None else read_timeout
+        limits = aiohttp.ClientTimeout(
+            total=None, connect=timeout, sock_connect=timeout, sock_read=read_timeout
+        )
+        try:
+            response = await self.session.post(
+                url, json=json, headers=self._headers, timeout=limits, allow_redirects=False
+            )
+        except Exception as e:
+            raise errors.from_exception(e, what=what, key=self.api_key) from None
+        try:
+            if not 200 <= response.status < 300:
+                raise errors.from_status(
+                    response.status,
+                    what=what,
+                    body=await _error_body(response),
+                    headers=response.headers,
+                    key=self.api_key,
+                )
+            yield HTTPStream(response, what=what, key=self.api_key)
+        finally:
+            response.close()
+
+    async def wake(self, endpoint: Endpoint, *, timeout: float = 10.0) -> None:
+        """Ask Baseten to start a deployment that was scaled to zero. Returns before it is up.
+
+        Raises:
+            APIError: the request failed.
+            ValueError: the endpoint is a custom URL, of which no ``wake`` is known.
+        """
+        url = endpoint.route("wake")
+        async with self.post(url, json={}, what="waking the deployment", timeout=timeout):
+            pass
+
+
+class HTTPStream:
+    """A successful answer whose body is still coming in.
+
+    Attributes:
+        status: The HTTP status.
+        headers: The answer's headers.
+        content_type: The media type, without parameters.
+        request_id: Baseten's id of the request.
+    """
+
+    def __init__(self, response: aiohttp.ClientResponse, *, what: str, key: ApiKey) -> None:
+        """Wrap a response; see :meth:`Transport.post`."""
+        self._response = response
+        self._what = what
+        self._key = key
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+        self.content_type = response.content_type
+        self.request_id = errors.request_id(response.headers)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives, in pieces of any size.
+
+        Raises:
+            APIError: the connection broke before the body's end, or a part didn't come in time.
+        """
+        try:
+            async for chunk in self._response.content.iter_any():
+                yield chunk
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as e:
+            raise errors.from_exception(e, what=self._what, key=self._key) from None
+
+    async def read(self, *, limit: int) -> bytes:
+        """The whole body.
+
+        Args:
+            limit: Bytes to take at most.
+
+        Raises:
+            APIError: the body is larger, broke off, or a part didn't come in time.
+        """
+        parts = bytearray()
+        async for chunk in self.chunks():
+            parts += chunk
+            if len(parts) > limit:
+                raise APIError(
+                    f"{self._what}: the answer is larger than {limit} bytes", retryable=False
+                )
+        return bytes(parts)
+
+
+async def _error_body(response: aiohttp.ClientResponse) -> bytes:
+    body = b""
+    with contextlib.suppress(aiohttp.ClientError, asyncio.TimeoutError, OSError):
+        while len(body) < _MAX_ERROR_BODY:
+            part = await response.content.read(_MAX_ERROR_BODY - len(body))
+            if not part:
+                break
+            body += part
+    return body
+
+
+class _Refused(Exception):
+    """A handshake that the server answered with something other than 101."""
+
+    def __init__(self, status: int, body: bytes, error: APIError) -> None:
+        super().__init__(status)
+        self.status = status
+        self.body = body
+        self.error = error
+
+
+class _Answer:
+    body = b""
+    request_id: str | None = None
+
+
+# aiohttp drops the body of a refused handshake unread and follows redirects; both can be mended
+# from its tracing, which sees every request of the session and acts on our handshakes alone.
+_answer: ContextVar[_Answer | None] = ContextVar("baseten_handshake_answer", default=None)
+
+
+async def _on_request_end(
+    session: aiohttp.ClientSession, context: object, params: aiohttp.TraceRequestEndParams
+) -> None:
+    answer = _answer.get()
+    if answer is None:
+        return
+    answer.request_id = errors.request_id(params.response.headers)
+    if params.response.status != 101:
+        answer.body = await _error_body(params.response)
+
+
+async def _on_request_redirect(
+    session: aiohttp.ClientSession, context: object, params: aiohttp.TraceRequestRedirectParams
+) -> None:
+    if _answer.get() is not None:
+        raise errors.from_status(
+            params.response.status, what="connecting", headers=params.response.headers
+        )
+
+
+_handshake_trace = aiohttp.TraceConfig()
+_handshake_trace.on_request_end.append(_on_request_end)
+_handshake_trace.on_request_redirect.append(_on_request_redirect)
+_handshake_trace.freeze()
