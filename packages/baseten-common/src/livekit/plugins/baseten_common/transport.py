@@ -92,7 +92,7 @@ class Transport:
         """
         urls = endpoint.websocket_urls()
         start = time.monotonic()
-        reported = start
+        reported = -_COLD_START_REPORT
         while True:
             try:
                 return await self._dial_any(urls, what, timeout, heartbeat)
@@ -101,8 +101,8 @@ class Transport:
                 cold = errors.is_cold_start(refused.status, refused.body)
                 if not cold or waited + _COLD_START_PAUSE > cold_start_timeout:
                     raise refused.error from None
-                if waited == 0 or time.monotonic() - reported >= _COLD_START_REPORT:
-                    reported = time.monotonic()
+                if waited - reported >= _COLD_START_REPORT:
+                    reported = waited
                     logger.info(
                         "%s: the deployment is starting, waited %.0f s of %.0f s",
                         what,

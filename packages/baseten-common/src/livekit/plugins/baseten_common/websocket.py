@@ -135,8 +135,10 @@ class WebSocket:
         await asyncio.wait([self._reader], timeout=timeout)
 
     def abort(self) -> None:
-        """Close without waiting: the close frame goes out in the loop's next turn."""
-        self._reader.cancel()
+        """Close without waiting: the close frame goes out in the loop's next turns."""
+        # Not at once: a task that is cancelled before its first step never reaches its `finally`.
+        if not self._loop.is_closed():
+            self._loop.call_soon(self._reader.cancel)
 
     def __del__(self) -> None:
         # May run on any thread, and after the loop's end.
