@@ -1,0 +1,109 @@
+"""The engines of one sandbox, and the threads they work on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Literal
+
+from . import SpeechDetector, Synthesizer, Transcriber, Transcript
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["DetectorName", "EnginePool", "SynthesizerName", "TranscriberName"]
+
+TranscriberName = Literal["whisper", "tones"]
+SynthesizerName = Literal["hibari", "tones"]
+DetectorName = Literal["silero", "tones"]
+
+
+def _transcriber(name: TranscriberName) -> Transcriber:
+    if name == "tones":
+        from .tones import ToneTranscriber
+
+        return ToneTranscriber()
+    if name == "whisper":
+        from .whisper import WhisperTranscriber
+
+        return WhisperTranscriber()
+    raise ValueError(f'transcriber must be "whisper", "tones" or a Transcriber, not {name!r}')
+
+
+def _synthesizer(name: SynthesizerName) -> Synthesizer:
+    if name == "tones":
+        from .tones import ToneSynthesizer
+
+        return ToneSynthesizer()
+    if name == "hibari":
+        from .hibari import HibariSynthesizer
+
+        return HibariSynthesizer()
+    raise ValueError(f'synthesizer must be "hibari", "tones" or a Synthesizer, not {name!r}')
+
+
+def _detector(name: DetectorName) -> Callable[[], SpeechDetector]:
+    if name == "tones":
+        from .tones import ToneDetector
+
+        return ToneDetector
+    if name == "silero":
+        from .silero import SileroDetector
+
+        return SileroDetector
+    raise ValueError(f'detector must be "silero", "tones" or a callable, not {name!r}')
+
+
+class EnginePool:
+    """Runs the engines on worker threads, so that no socket waits for a model.
+
+    Args:
+        transcriber: Name or instance.
+        synthesizer: Name or instance.
+        detector: Name, or what makes a detector for a session; follows the transcriber if ``None``.
+        threads: Transcriptions and chunks of speech computed at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        transcriber: TranscriberName | Transcriber,
+        synthesizer: SynthesizerName | Synthesizer,
+        detector: DetectorName | Callable[[], SpeechDetector] | None,
+        threads: int = 2,
+    ) -> None:
+        if detector is None:
+            detector = "tones" if transcriber == "tones" else "silero"
+        self.transcriber = (
+            _transcriber(transcriber) if isinstance(transcriber, str) else transcriber
+        )
+        self.synthesizer = (
+            _synthesizer(synthesizer) if isinstance(synthesizer, str) else synthesizer
+        )
+        self.new_detector = _detector(detector) if isinstance(detector, str) else detector
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="baseten-sandbox")
+
+    async def transcribe(
+        self, pcm: NDArray[np.float32], *, language: str | None, word_times: bool
+    ) -> Transcript:
+        """Transcribe on a worker thread; see `Transcriber.transcribe`."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._executor,
+            lambda: self.transcriber.transcribe(pcm, language=language, word_times=word_times),
+        )
+
+    async def synthesize(self, text: str, *, voice: str | None) -> AsyncIterator[bytes]:
+        """Speak on a worker thread, as chunks of PCM s16le at 24 kHz."""
+        loop = asyncio.get_running_loop()
+        chunks: Iterator[NDArray[np.int16]] = iter(self.synthesizer.synthesize(text, voice=voice))
+        while True:
+            chunk = await loop.run_in_executor(self._executor, next, chunks, None)
+            if chunk is None:
+                return
+            yield chunk.astype("<i2").tobytes()
+
+    def close(self) -> None:
+        """Stop the threads without waiting for work in progress."""
+        self._executor.shutdown(wait=False, cancel_futures=True)

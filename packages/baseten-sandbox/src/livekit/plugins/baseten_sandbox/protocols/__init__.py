@@ -1,0 +1,1 @@
+"""One module a protocol: what Baseten's model servers say and refuse."""
