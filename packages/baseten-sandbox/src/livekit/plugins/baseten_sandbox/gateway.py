@@ -49,6 +49,16 @@ def error_response(
     return web.json_response(body, status=status, headers=headers)
 
 
+class _Gone(web.Response):
+    """Nothing, to nobody: aiohttp would log an error and try to say 500 over a dead connection."""
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        return None
+
+
 class Gateway:
     """Answers every request of the sandbox.
 
@@ -119,7 +129,11 @@ class Gateway:
                 await response.prepare(request)
                 await response.write_eof()
             return response
-        except (ConnectionError, asyncio.CancelledError):
+        except ConnectionError:
+            if record.closed_by is None:
+                record.closed_by = "client"
+            return _Gone()
+        except asyncio.CancelledError:
             if record.closed_by is None:
                 record.closed_by = "client"
             raise
