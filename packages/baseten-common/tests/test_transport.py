@@ -192,6 +192,32 @@ async def test_a_flood_is_held_back_and_nothing_is_lost(
     assert message == Closed(1000)
 
 
+async def test_a_peer_that_takes_nothing_holds_nobody_up(
+    start: Start, session: aiohttp.ClientSession
+) -> None:
+    release = asyncio.Event()
+
+    async def stuck(request: web.Request) -> web.WebSocketResponse:
+        ws = web.WebSocketResponse()
+        await ws.prepare(request)
+        assert isinstance(request.transport, asyncio.Transport)
+        request.transport.pause_reading()
+        await release.wait()
+        return ws
+
+    origin = await start(application(websocket=stuck))
+    ws = await transport(session).connect(endpoint(origin), what="x", timeout=5, heartbeat=0.2)
+
+    async def flood() -> None:
+        while True:
+            await ws.send(bytes(2**20))
+
+    with pytest.raises(APIError):
+        await asyncio.wait_for(flood(), 20)
+    release.set()
+    await ws.wait_closed()
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 408, 429, 500, 503, 504])
 async def test_a_refused_handshake_gives_the_server_s_words(
     status: int, start: Start, session: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture

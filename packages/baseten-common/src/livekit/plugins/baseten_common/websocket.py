@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections import deque
 from dataclasses import dataclass
 
@@ -172,6 +173,7 @@ class _Inbox:
 
 async def _read(ws: aiohttp.ClientWebSocketResponse[bool], inbox: _Inbox) -> None:
     closed = Closed(1006, "given up by the client")
+    transport_socket = ws.get_extra_info("socket")
     try:
         while True:
             message = await ws.receive()
@@ -191,6 +193,10 @@ async def _read(ws: aiohttp.ClientWebSocketResponse[bool], inbox: _Inbox) -> Non
         with contextlib.suppress(asyncio.TimeoutError):
             async with deadline(_GOODBYE):
                 await ws.close()
+        if closed.code == 1006:
+            # A peer that takes nothing any more would otherwise hold up whoever is sending.
+            with contextlib.suppress(OSError, AttributeError):
+                transport_socket.shutdown(socket.SHUT_RDWR)
 
 
 def _broken(ws: aiohttp.ClientWebSocketResponse[bool]) -> Closed:
