@@ -449,6 +449,11 @@ async def tls(start: Start) -> AsyncIterator[tuple[str, trustme.CA]]:
     await runner.cleanup()
 
 
+# Python 3.10 leaves the transport of a failed TLS handshake to the garbage collector.
+@pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <function _SSLProtocolTransport.__del__"
+    ":pytest.PytestUnraisableExceptionWarning"
+)
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
 async def test_tls_is_verified(host: str, tls: tuple[str, trustme.CA]) -> None:
     port, ca = tls
