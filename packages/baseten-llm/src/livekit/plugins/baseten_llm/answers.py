@@ -1,0 +1,200 @@
+"""Makes the events of a streamed answer into LiveKit's chunks. No I/O."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from livekit.agents import APIError
+from livekit.agents.llm import ChatChunk, ChoiceDelta, CompletionUsage, FunctionToolCall
+
+from .events import DONE, EventReader
+from .reasoning import SpokenText
+
+__all__ = ["Answer", "FailureFrame"]
+
+
+class FailureFrame(Exception):
+    """The server put an error into the stream; ``frame`` is the event that says so."""
+
+    def __init__(self, frame: dict[str, Any]) -> None:
+        super().__init__("the server reported an error")
+        self.frame = frame
+
+
+@dataclass
+class _Call:
+    id: str
+    name: str
+    arguments: str
+
+
+class Answer:
+    """One answer as it arrives.
+
+    Tool calls are given out all together once the model has finished: an answer that breaks off
+    before leaves none half done, and can be asked for again.
+
+    Args:
+        spoken: Keeps the reasoning out.
+    """
+
+    def __init__(self, spoken: SpokenText) -> None:
+        self._events = EventReader()
+        self._spoken = spoken
+        self._calls: dict[object, _Call] = {}
+        self._id = ""
+        self._usage: dict[str, Any] | None = None
+        self._service_tier: str | None = None
+        self.finish_reason: str | None = None
+        self.finished = False
+        """Whether the model came to its end: what follows is only usage and the end marker."""
+        self.done = False
+        """Whether the end marker was seen."""
+        self.progress = 0
+        """How many events have come, of whatever kind."""
+        self.has_said = False
+        """Whether any chunk with text or tool calls was given out."""
+
+    def feed(self, received: bytes) -> Iterator[ChatChunk]:
+        """Yield the chunks that these bytes complete.
+
+        Raises:
+            FailureFrame: the server reports an error.
+            ValueError: the answer is garbled.
+            APIError: the answer ended in the middle of a tool call, or before it began.
+        """
+        for event in self._events.feed(received):
+            self.progress += 1
+            if self.done:
+                return
+            if event is DONE:
+                self.done = True
+                yield from self._finish(None)
+                return
+            assert isinstance(event, dict)
+            if event.get("error") or event.get("object") == "error":
+                raise FailureFrame(event)
+            yield from self._chunks(event)
+
+    @property
+    def was_orphan(self) -> bool:
+        """Whether the answer began inside its reasoning, as its closing tag showed."""
+        return self._spoken.was_orphan
+
+    def usage(self) -> ChatChunk | None:
+        """The last usage that the server told, which counts all of the answer; None if it told none."""
+        if self._usage is None:
+            return None
+        prompt = self._usage.get("prompt_tokens_details")
+        completion = self._usage.get("completion_tokens_details")
+        return ChatChunk(
+            id=self._id,
+            usage=CompletionUsage(
+                completion_tokens=_count(self._usage, "completion_tokens"),
+                prompt_tokens=_count(self._usage, "prompt_tokens"),
+                total_tokens=_count(self._usage, "total_tokens"),
+                prompt_cached_tokens=_count(prompt, "cached_tokens"),
+                cache_creation_tokens=_count(prompt, "cache_write_tokens"),
+                reasoning_tokens=_count(completion, "reasoning_tokens"),
+                service_tier=self._service_tier,
+            ),
+        )
+
+    def _chunks(self, event: dict[str, Any]) -> Iterator[ChatChunk]:
+        if isinstance(identity := event.get("id"), str) and identity:
+            self._id = identity
+        if isinstance(usage := event.get("usage"), dict):
+            self._usage = usage
+        if isinstance(tier := event.get("service_tier"), str):
+            self._service_tier = tier
+        for choice in event.get("choices") or ():
+            if not isinstance(choice, dict) or self.finished:
+                continue
+            delta = choice.get("delta")
+            if isinstance(delta, dict):
+                if content := delta.get("content"):
+                    yield from self._say(self._spoken.feed(_flat(content)))
+                for part in delta.get("tool_calls") or ():
+                    self._collect(part)
+            if reason := choice.get("finish_reason"):
+                yield from self._finish(str(reason))
+
+    def _say(self, text: str) -> Iterator[ChatChunk]:
+        if text:
+            self.has_said = True
+            yield ChatChunk(id=self._id, delta=ChoiceDelta(role="assistant", content=text))
+
+    def _collect(self, part: object) -> None:
+        if not isinstance(part, dict):
+            return
+        function = part.get("function")
+        function = function if isinstance(function, dict) else {}
+        call_id, name = part.get("id") or "", function.get("name") or ""
+        index = part.get("index", 0)
+        call = self._calls.get(index)
+        if call is not None and call_id and name and call.id and call.id != call_id:
+            # Some servers number every call 0; only its id tells a new one.
+            self._calls[len(self._calls), call.id] = self._calls.pop(index)
+            call = None
+        if call is None:
+            call = self._calls[index] = _Call("", "", "")
+        call.id = call.id or str(call_id)
+        call.name = call.name or str(name)
+        arguments = function.get("arguments") or ""
+        call.arguments += arguments if isinstance(arguments, str) else json.dumps(arguments)
+
+    def _finish(self, reason: str | None) -> Iterator[ChatChunk]:
+        if self.finished:
+            return
+        yield from self._say(self._spoken.end(complete=reason != "length"))
+        calls = [call for call in self._calls.values() if call.name]
+        if reason == "length":
+            self._check_room(calls)
+        self.finished = True
+        self.finish_reason = reason
+        if calls:
+            self.has_said = True
+            delta = ChoiceDelta(role="assistant", tool_calls=[_tool_call(call) for call in calls])
+            yield ChatChunk(id=self._id, delta=delta)
+
+    def _check_room(self, calls: list[_Call]) -> None:
+        if not all(_is_json(call.arguments) for call in calls):
+            problem = "in the middle of a tool call: raise max_tokens"
+        elif not calls and not self.has_said:
+            problem = "before it answered: raise max_tokens, or lower reasoning_effort"
+        else:
+            return
+        raise APIError(f"LLM: the model reached its limit of tokens {problem}", retryable=False)
+
+
+def _tool_call(call: _Call) -> FunctionToolCall:
+    return FunctionToolCall(
+        name=call.name,
+        arguments=call.arguments or "{}",
+        call_id=call.id or f"call_{uuid.uuid4().hex}",
+    )
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _flat(content: object) -> str:
+    """The text of a delta's content, which some servers send as a list of parts."""
+    if isinstance(content, list):
+        texts = (part.get("text") if isinstance(part, dict) else part for part in content)
+        return "".join(text for text in texts if isinstance(text, str))
+    return content if isinstance(content, str) else ""
+
+
+def _count(usage: object, name: str) -> int:
+    value = usage.get(name) if isinstance(usage, dict) else None
+    return value if isinstance(value, int) else 0

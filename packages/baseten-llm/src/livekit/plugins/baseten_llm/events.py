@@ -1,0 +1,61 @@
+"""Reads the body of a streamed answer: server-sent events with JSON in them. No I/O."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+__all__ = ["DONE", "EventReader"]
+
+DONE = "[DONE]"
+"""What the last event says, in place of JSON."""
+
+# Far above any event; an endless one must not fill the memory.
+_LONGEST_EVENT = 16 * 2**20
+
+
+class EventReader:
+    """Takes bytes as they come and gives out whole events.
+
+    Lines end in LF, CRLF or CR and comments are skipped, as
+    https://html.spec.whatwg.org/multipage/server-sent-events.html has it.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._data: list[bytes] = []
+        self._size = 0
+
+    def feed(self, received: bytes) -> Iterator[dict[str, Any] | str]:
+        """Yield the events that these bytes complete: decoded JSON objects, or :data:`DONE`.
+
+        Raises:
+            ValueError: an event isn't a JSON object, or is beyond all measure.
+        """
+        received = self._rest + received
+        # A CR at the very end may be half of a CRLF.
+        cut = 1 + max(received.rfind(b"\n"), received.rfind(b"\r", 0, len(received) - 1))
+        self._rest = received[cut:]
+        if len(self._rest) + self._size > _LONGEST_EVENT:
+            raise ValueError("an event of the answer is too long")
+        for line in received[:cut].splitlines():
+            if line.startswith(b"data:"):
+                self._data.append(line[5:].strip())
+                self._size += len(line)
+            elif not line and self._data:
+                yield self._event()
+
+    def _event(self) -> dict[str, Any] | str:
+        data = b"\n".join(self._data)
+        self._data.clear()
+        self._size = 0
+        if data == b"[DONE]":
+            return DONE
+        try:
+            event = json.loads(data)
+        except (ValueError, RecursionError):
+            raise ValueError("an event of the answer isn't JSON") from None
+        if not isinstance(event, dict):
+            raise ValueError("an event of the answer isn't a JSON object")
+        return event

@@ -1,0 +1,162 @@
+"""Which models Baseten's Model APIs serve, which are gone, and how each is told to think little.
+
+The lists follow Baseten's pages as of autumn 2026. The truth is ``GET /v1/models``, which
+:meth:`LLM.list_models` asks: models go with two weeks' notice
+(https://docs.baseten.co/inference/model-apis/deprecation). How each family is told to reason, or
+not to, is from https://docs.baseten.co/inference/model-apis/reasoning.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "Family",
+    "LLMModels",
+    "ReasoningEffort",
+    "family_of",
+    "replacement_for",
+]
+
+LLMModels = Literal[
+    "deepseek-ai/DeepSeek-V4-Pro",
+    "deepseek-ai/DeepSeek-V4.1-Flash",
+    "moonshotai/Kimi-K2.5",
+    "moonshotai/Kimi-K2.6",
+    "moonshotai/Kimi-K2.7-Code",
+    "moonshotai/Kimi-K3",
+    "nvidia/NVIDIA-Nemotron-3-Ultra-550B-A55B",
+    "nvidia/Nemotron-120B-A12B",
+    "openai/gpt-oss-120b",
+    "Qwen/Qwen3.8-27B",
+    "thinkingmachines/inkling",
+    "zai-org/GLM-4.7",
+    "zai-org/GLM-5",
+    "zai-org/GLM-5.1",
+    "zai-org/GLM-5.2",
+    "zai-org/GLM-5.3",
+]
+"""Slugs that the Model APIs serve. Any other string is passed on as it is."""
+
+DEFAULT_MODEL: LLMModels = "openai/gpt-oss-120b"
+
+ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+"""How much a model thinks before it answers, from not at all upwards."""
+
+_EFFORTS: tuple[ReasoningEffort, ...] = get_args(ReasoningEffort)
+
+_RETIRED = {
+    "deepseek-ai/DeepSeek-R1": "deepseek-ai/DeepSeek-V4-Pro",
+    "deepseek-ai/DeepSeek-R1-0528": "deepseek-ai/DeepSeek-V4-Pro",
+    "deepseek-ai/DeepSeek-V3-0324": "deepseek-ai/DeepSeek-V4-Pro",
+    "deepseek-ai/DeepSeek-V3.1": "deepseek-ai/DeepSeek-V4-Pro",
+    "deepseek-ai/DeepSeek-V3.2": "deepseek-ai/DeepSeek-V4-Pro",
+    "meta-llama/Llama-4-Maverick-17B-128E-Instruct": DEFAULT_MODEL,
+    "meta-llama/Llama-4-Scout-17B-16E-Instruct": DEFAULT_MODEL,
+    "MiniMaxAI/MiniMax-M2.5": DEFAULT_MODEL,
+    "moonshotai/Kimi-K2-Instruct": "moonshotai/Kimi-K2.6",
+    "moonshotai/Kimi-K2-Instruct-0905": "moonshotai/Kimi-K2.6",
+    "moonshotai/Kimi-K2-Thinking": "moonshotai/Kimi-K2.6",
+    "Qwen/Qwen3-235B-A22B-Instruct-2507": "Qwen/Qwen3.8-27B",
+    "Qwen/Qwen3-Coder-480B-A35B-Instruct": "Qwen/Qwen3.8-27B",
+    "zai-org/GLM-4.6": "zai-org/GLM-4.7",
+}
+_RETIRED_LOWER = {slug.lower(): replacement for slug, replacement in _RETIRED.items()}
+
+
+def replacement_for(model: str) -> str | None:
+    """The model to use in place of one that the Model APIs no longer serve; None for any other."""
+    return _RETIRED_LOWER.get(model.lower())
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a family of models takes.
+
+    Attributes:
+        efforts: Values of ``reasoning_effort`` that it takes; none if it is switched instead.
+        switched: Whether it is told to think by ``enable_thinking``, an argument of its chat
+            template. A model that is neither of the two gets what the caller says, unchanged.
+        least: The effort sent when the caller names none: as little thinking as makes sense.
+        off_by_default: It doesn't think unless told so, hence nothing need be said.
+        starts_thinking: Its chat template opens ``<think>`` in the prompt, so that an answer
+            begins inside the reasoning and shows only the closing tag.
+        folds_system: Its chat template refuses a system message after the first place.
+    """
+
+    efforts: tuple[ReasoningEffort, ...] = ()
+    switched: bool = False
+    least: ReasoningEffort | None = None
+    off_by_default: bool = False
+    starts_thinking: bool = False
+    folds_system: bool = False
+
+    def thinking(
+        self, effort: ReasoningEffort | None, enabled: bool | None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What a request says about thinking.
+
+        Args:
+            effort: What the caller asks for; None leaves it to the family's voice-first default.
+            enabled: Whether the caller wants thinking at all; None leaves it open.
+
+        Returns:
+            Fields of the request, and arguments of the chat template.
+
+        Raises:
+            ValueError: the two contradict each other.
+        """
+        if effort is not None and effort not in _EFFORTS:
+            raise ValueError(f"reasoning_effort must be one of {', '.join(_EFFORTS)}: {effort!r}")
+        if effort is not None and enabled is not None and (effort == "none") == enabled:
+            raise ValueError(
+                f"reasoning_effort={effort!r} and enable_thinking={enabled} contradict each other"
+            )
+        if self.efforts:
+            return self._by_effort(effort, enabled), {}
+        if self.switched:
+            return {}, self._by_switch(effort, enabled)
+        return (
+            {} if effort is None else {"reasoning_effort": effort},
+            {} if enabled is None else {"enable_thinking": enabled},
+        )
+
+    def _by_effort(self, effort: ReasoningEffort | None, enabled: bool | None) -> dict[str, Any]:
+        if effort is None:
+            effort = {None: self.least, True: "medium", False: "none"}[enabled]
+        return {} if effort is None else {"reasoning_effort": self._nearest(effort)}
+
+    def _by_switch(self, effort: ReasoningEffort | None, enabled: bool | None) -> dict[str, Any]:
+        if enabled is None and effort is not None:
+            enabled = effort != "none"
+        if enabled is None and not self.off_by_default:
+            enabled = False
+        return {} if enabled is None else {"enable_thinking": enabled}
+
+    def _nearest(self, effort: ReasoningEffort) -> ReasoningEffort:
+        # Of two equally near, the one that thinks less: a listener is waiting.
+        wanted = _EFFORTS.index(effort)
+        return min(self.efforts, key=lambda each: abs(_EFFORTS.index(each) - wanted))
+
+
+_FAMILIES: tuple[tuple[str, Family], ...] = (
+    (r"gpt-oss", Family(efforts=_EFFORTS, least="low")),
+    (r"DeepSeek-V4\.1", Family(efforts=("none", "low", "high", "max"), least="none")),
+    (r"DeepSeek-V4", Family(efforts=_EFFORTS, least="none")),
+    (r"GLM-5\.[2-9]", Family(efforts=("none", "high", "max"), least="none")),
+    (r"GLM-(4\.7|5)|Kimi-K2\.[5-9]|Nemotron", Family(switched=True, off_by_default=True)),
+    # Not on Baseten's page. Qwen's model cards name the switch, and that it is on by default.
+    (r"Qwen3\.8", Family(switched=True, folds_system=True)),
+    (r"DeepSeek-R1|QwQ|Thinking", Family(starts_thinking=True)),
+)
+
+
+def family_of(model: str) -> Family:
+    """The family that a model's name tells; one without any peculiarity if it tells none."""
+    for pattern, family in _FAMILIES:
+        if re.search(pattern, model, re.IGNORECASE):
+            return family
+    return Family()

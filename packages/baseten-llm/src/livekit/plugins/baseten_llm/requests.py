@@ -1,0 +1,189 @@
+"""What goes into a request: the options of the LLM, and over them those of one call.
+
+Only fields that Baseten's reference names are sent by default
+(https://docs.baseten.co/reference/inference-api/chat-completions); others go out when the caller
+asks for them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, cast
+
+import httpx2 as httpx
+from openai.resources.chat.completions import AsyncCompletions
+
+from .models import Family, ReasoningEffort
+
+__all__ = ["Options", "Request", "check_fields"]
+
+_OURS = frozenset({"model", "messages", "stream", "stream_options", "tools"})
+_RANGES: dict[str, tuple[float, float]] = {
+    "temperature": (0, 4),
+    "top_p": (0, 1),
+    "min_p": (0, 1),
+    "presence_penalty": (-2, 2),
+    "frequency_penalty": (-2, 2),
+    "max_tokens": (1, float("inf")),
+    "top_k": (-1, float("inf")),
+    "repetition_penalty": (0, float("inf")),
+}
+_MOST_STOPS = 32
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one answer is asked with.
+
+    Attributes:
+        model: The slug, or the name a deployment serves under.
+        fields: Fields of the request body that the client knows by name.
+        extra_body: All other fields.
+        extra_headers: Headers of this request.
+        extra_query: Added to the URL.
+        timeout: Bounds connecting, sending, and each wait for the next event.
+        wake: Seconds that a dedicated deployment may take to start; 0 if it isn't waited for.
+        fold_system: Whether late system messages become user messages.
+        cache_breakpoints: Whether cache breakpoints are marked.
+        strict_tools: Whether tool schemas go out as strict ones.
+        starts_thinking: Whether the answer begins inside its reasoning.
+    """
+
+    model: str
+    fields: dict[str, Any]
+    extra_body: dict[str, Any]
+    extra_headers: dict[str, str]
+    extra_query: dict[str, Any]
+    timeout: httpx.Timeout
+    wake: float
+    fold_system: bool
+    cache_breakpoints: bool
+    strict_tools: bool
+    starts_thinking: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The options of an LLM.
+
+    Attributes:
+        model: The slug, or the name a deployment serves under.
+        family: What models of this name take.
+        fields: Fields of each request's body.
+        reasoning_effort: How much to think; None for the family's default.
+        enable_thinking: Whether to think at all; None leaves it open.
+        chat_template_args: Arguments of the chat template.
+        extra_body: Further fields of each request's body.
+        extra_headers: Headers of each request.
+        extra_query: Added to each URL.
+        timeout: Bounds of each request; None for those of LiveKit's connect options.
+        wake: See :class:`Request`.
+        fold_system: See :class:`Request`.
+        cache_breakpoints: See :class:`Request`.
+        strict_tools: See :class:`Request`.
+    """
+
+    model: str
+    family: Family
+    fields: Mapping[str, Any]
+    reasoning_effort: ReasoningEffort | None
+    enable_thinking: bool | None
+    chat_template_args: Mapping[str, Any]
+    extra_body: Mapping[str, Any]
+    extra_headers: Mapping[str, str]
+    extra_query: Mapping[str, Any]
+    timeout: httpx.Timeout | None
+    wake: float
+    fold_system: bool
+    cache_breakpoints: bool
+    strict_tools: bool
+
+    def request(
+        self,
+        call: Mapping[str, Any],
+        *,
+        timeout: float,
+        headers: Mapping[str, str],
+        starts_thinking: bool,
+    ) -> Request:
+        """Put together one request.
+
+        Args:
+            call: Options of this call, which win over those of the LLM.
+            timeout: Seconds, where the LLM has no bounds of its own.
+            headers: Headers that either may override.
+            starts_thinking: See :class:`Request`.
+
+        Raises:
+            ValueError: the call's options can't be used.
+        """
+        call = dict(call)
+        if wrong := _OURS & call.keys():
+            raise ValueError(f"extra_kwargs can't set {', '.join(sorted(wrong))}")
+        extra_body = {**self.extra_body, **(call.pop("extra_body", None) or {})}
+        extra_headers = {**self.extra_headers, **(call.pop("extra_headers", None) or {})}
+        extra_query = {**self.extra_query, **(call.pop("extra_query", None) or {})}
+        bounds = call.pop("timeout", self.timeout)
+        template_args = {
+            **self.chat_template_args,
+            **(call.pop("chat_template_args", None) or {}),
+            **(extra_body.pop("chat_template_args", None) or {}),
+        }
+        effort, enabled = self._thinking(call)
+        thinking, switch = self.family.thinking(effort, enabled)
+        if template_args := {**switch, **template_args}:
+            extra_body["chat_template_args"] = template_args
+        fields = check_fields({**self.fields, **thinking, **call})
+        known = {name: fields[name] for name in fields if name in _known_fields()}
+        unknown = {name: fields[name] for name in fields if name not in known}
+        if isinstance(bounds, (int, float)) or bounds is None:
+            bounds = httpx.Timeout(timeout if bounds is None else bounds)
+        return Request(
+            model=self.model,
+            fields=known,
+            extra_body={**unknown, **extra_body},
+            extra_headers={**headers, **extra_headers},
+            extra_query=extra_query,
+            timeout=cast(httpx.Timeout, bounds),
+            wake=self.wake,
+            fold_system=self.fold_system,
+            cache_breakpoints=self.cache_breakpoints,
+            strict_tools=self.strict_tools,
+            starts_thinking=starts_thinking,
+        )
+
+    def _thinking(self, call: dict[str, Any]) -> tuple[ReasoningEffort | None, bool | None]:
+        """What the call says about thinking, else what the LLM does."""
+        if "reasoning_effort" in call or "enable_thinking" in call:
+            return call.pop("reasoning_effort", None), call.pop("enable_thinking", None)
+        return self.reasoning_effort, self.enable_thinking
+
+
+def check_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Check body fields and give them Baseten's names.
+
+    Raises:
+        ValueError: a value is out of its documented range.
+    """
+    checked = dict(fields)
+    if (limit := checked.pop("max_completion_tokens", None)) is not None:
+        if checked.get("max_tokens") not in (None, limit):
+            raise ValueError("max_tokens and max_completion_tokens are the same limit: pass one")
+        checked["max_tokens"] = limit
+    for name, (low, high) in _RANGES.items():
+        value = checked.get(name)
+        if value is not None and not low <= value <= high:
+            bounds = f"at least {low:g}" if high == float("inf") else f"from {low:g} to {high:g}"
+            raise ValueError(f"{name} must be {bounds}; got {value!r}")
+    stop = checked.get("stop")
+    if isinstance(stop, (list, tuple)) and len(stop) > _MOST_STOPS:
+        raise ValueError(f"stop takes {_MOST_STOPS} sequences at most; got {len(stop)}")
+    return checked
+
+
+@lru_cache(maxsize=1)
+def _known_fields() -> frozenset[str]:
+    return frozenset(inspect.signature(AsyncCompletions.create).parameters)

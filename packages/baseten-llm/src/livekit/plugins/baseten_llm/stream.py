@@ -1,0 +1,187 @@
+"""One answer over HTTP: the request, the wait for it, and reading it to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any, cast
+
+import httpx2 as httpx
+import openai
+from openai.types.chat import ChatCompletionChunk
+
+from livekit.agents import APIConnectOptions, APIError
+from livekit.agents.llm import ChatContext, Tool
+from livekit.plugins.baseten_common import ApiKey, timeout
+from livekit.plugins.openai import LLMStream as OpenAILLMStream
+
+from .answers import Answer
+from .cold_start import wait_for_start
+from .failures import failure_of, pause_asked_for
+from .log import logger
+from .messages import to_messages
+from .reasoning import SpokenText
+from .requests import Request
+
+if TYPE_CHECKING:
+    from .llm import LLM
+
+__all__ = ["LLMStream"]
+
+_FUNCTION = ("name", "description", "parameters", "strict")
+# Usage and the end marker follow the finish at once, unless the server has lost its thread.
+_AFTER_FINISH = 1.0
+# For the end of the body, which lets the connection be used again.
+_AFTER_DONE = 0.25
+
+
+class LLMStream(OpenAILLMStream):
+    """One answer of a model on Baseten. :meth:`LLM.chat` makes it."""
+
+    def __init__(
+        self,
+        llm: LLM,
+        *,
+        request: Request,
+        client: openai.AsyncClient,
+        key: ApiKey | None,
+        dedicated: bool,
+        on_orphan: Callable[[], None],
+        chat_ctx: ChatContext,
+        tools: list[Tool],
+        conn_options: APIConnectOptions,
+    ) -> None:
+        super().__init__(
+            llm,
+            model=request.model,
+            provider_fmt="openai",
+            strict_tool_schema=request.strict_tools,
+            client=client,
+            chat_ctx=chat_ctx,
+            tools=tools,
+            conn_options=conn_options,
+            extra_kwargs=request.fields,
+            prompt_cache_breakpoints=request.cache_breakpoints,
+        )
+        self._request = request
+        self._key = key
+        self._dedicated = dedicated
+        self._on_orphan = on_orphan
+        self._not_before = 0.0
+        self._patience = request.timeout.read
+
+    async def _run(self) -> None:
+        if (pause := self._not_before - time.monotonic()) > 0:
+            await asyncio.sleep(pause)
+        messages = self._messages()
+        answer = Answer(SpokenText(starts_thinking=self._request.starts_thinking))
+        failure: APIError | None = None
+        try:
+            await self._read(messages, answer)
+        except asyncio.CancelledError:
+            # A barge-in: what the model has said until now is billed all the same.
+            self._send_usage(answer)
+            raise
+        except Exception as exc:
+            failure = self._failure(exc, answer)
+        # An answer that came to its end is whole, whatever befell the connection afterwards. Raised
+        # outside of the handler, so that the client's exception isn't even the context: its request
+        # holds the key.
+        if failure is not None and not answer.finished:
+            raise failure
+        self._send_usage(answer)
+        if answer.finish_reason == "length":
+            logger.info("the answer was cut at its limit of tokens")
+
+    async def _read(self, messages: list[dict[str, Any]], answer: Answer) -> None:
+        stream = await self._open(messages)
+        try:
+            received = stream.response.aiter_bytes()
+            now = asyncio.get_running_loop().time
+            seen, since = answer.progress, now()
+            while not answer.done:
+                bound = _AFTER_FINISH if answer.finished else self._patience
+                left = None if bound is None else since + bound - now()
+                if (data := await _next(received, left)) is None:
+                    break
+                for chunk in answer.feed(data):
+                    self._event_ch.send_nowait(chunk)
+                # Comments keep a connection alive; only events are progress.
+                if answer.progress != seen:
+                    seen, since = answer.progress, now()
+            if not answer.finished:
+                raise ConnectionError("the answer broke off before its end")
+            await _next(received, _AFTER_DONE)
+        finally:
+            await stream.close()
+            if answer.was_orphan:
+                self._on_orphan()
+
+    async def _open(
+        self, messages: list[dict[str, Any]]
+    ) -> openai.AsyncStream[ChatCompletionChunk]:
+        request = self._request
+
+        async def post(read_timeout: float | None) -> openai.AsyncStream[ChatCompletionChunk]:
+            bounds = {**request.timeout.as_dict(), "read": read_timeout}
+            stream = await self._client.chat.completions.create(  # type: ignore[call-overload]
+                model=request.model,
+                messages=messages,
+                stream=True,
+                stream_options={"include_usage": True},
+                timeout=httpx.Timeout(**bounds),
+                extra_body=request.extra_body or None,
+                extra_headers=request.extra_headers or None,
+                extra_query=request.extra_query or None,
+                **self._tool_fields(),
+                **request.fields,
+            )
+            return cast("openai.AsyncStream[ChatCompletionChunk]", stream)
+
+        if request.wake:
+            return await wait_for_start(post, budget=request.wake)
+        return await post(self._patience)
+
+    def _messages(self) -> list[dict[str, Any]]:
+        return to_messages(
+            self._chat_ctx,
+            fold_system=self._request.fold_system,
+            cache_breakpoints=self._request.cache_breakpoints,
+        )
+
+    def _tool_fields(self) -> dict[str, Any]:
+        tools = self._tool_ctx.parse_function_tools("openai", strict=self._strict_tool_schema)
+        return {"tools": [_tool(tool) for tool in tools]} if tools else {}
+
+    def _failure(self, exc: Exception, answer: Answer) -> APIError:
+        failure = failure_of(
+            exc,
+            model=self._request.model,
+            dedicated=self._dedicated,
+            seconds=self._patience or 0.0,
+            key=self._key,
+        )
+        pause = pause_asked_for(exc)
+        if pause is not None:
+            self._not_before = time.monotonic() + pause
+        if answer.has_said or (pause or 0.0) > self._conn_options.timeout:
+            # Asked again, the model would say its beginning twice; and nobody on a call waits
+            # longer for another try than for an answer.
+            failure.retryable = False
+        return failure
+
+    def _send_usage(self, answer: Answer) -> None:
+        if (usage := answer.usage()) is not None and not self._event_ch.closed:
+            self._event_ch.send_nowait(usage)
+
+
+async def _next(received: AsyncIterator[bytes], seconds: float | None) -> bytes | None:
+    """The next bytes; None at the end of the body."""
+    async with timeout(seconds):
+        return await anext(received, None)
+
+
+def _tool(tool: dict[str, Any]) -> dict[str, Any]:
+    function = {name: tool["function"][name] for name in _FUNCTION if name in tool["function"]}
+    return {"type": "function", "function": function}
