@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import asyncio
+
+from livekit import rtc
+from livekit.agents import APIError, tts
+from livekit.agents.types import TimedString
+
+from .protocols import Audio, Spoken
+
+__all__ = ["Playback"]
+
+_SILENCE = 0.02  # seconds
+_TURNS = 100  # of the event loop, for the emitter to hand on what it holds
+
+
+class Playback:
+    """Hands audio on to LiveKit at the rate it was promised."""
+
+    def __init__(
+        self, emitter: tts.AudioEmitter, *, request_id: str, sample_rate: int, stream: bool
+    ) -> None:
+        """Open the one segment of the utterance.
+
+        Args:
+            emitter: LiveKit's side.
+            request_id: New for each attempt, so that a listener can tell them apart.
+            sample_rate: In Hz, what the TTS has declared.
+            stream: Whether the emitter belongs to a ``SynthesizeStream``.
+        """
+        self._emitter = emitter
+        self._rate = sample_rate
+        self._input_rate = sample_rate
+        self._resampler: rtc.AudioResampler | None = None
+        self._odd = b""
+        self._samples = 0
+        emitter.initialize(
+            request_id=request_id,
+            sample_rate=sample_rate,
+            num_channels=1,
+            mime_type="audio/pcm",
+            stream=stream,
+        )
+        if stream:
+            emitter.start_segment(segment_id=request_id)
+
+    @property
+    def begun(self) -> bool:
+        """Whether any audio was handed on."""
+        return self._samples > 0
+
+    def note_request(self, provider_id: str | None) -> None:
+        """Record the server's own id of the request in the trace."""
+        note = getattr(self._emitter, "_note_provider_request_id", None)
+        if provider_id and note:
+            note(provider_id)
+
+    def begin_piece(self) -> None:
+        """That audio from another source follows; half a sample of the last one is dropped."""
+        self._odd = b""
+
+    def play(self, audio: Audio) -> None:
+        """Audio of any rate; a sample cut in two is put together."""
+        if audio.sample_rate != self._input_rate:
+            self._drain()
+            self._input_rate = audio.sample_rate
+            if audio.sample_rate != self._rate:
+                self._resampler = rtc.AudioResampler(
+                    audio.sample_rate, self._rate, quality=rtc.AudioResamplerQuality.HIGH
+                )
+        data = self._odd + audio.data
+        whole = len(data) - len(data) % 2
+        self._odd = data[whole:]
+        if self._resampler is None:
+            self._hand_on(data[:whole])
+        elif whole:
+            for frame in self._resampler.push(bytearray(data[:whole])):
+                self._hand_on(bytes(frame.data))
+
+    def caption(self, spoken: Spoken) -> None:
+        """A piece of the text with its time."""
+        self._emitter.push_timed_transcript(
+            TimedString(spoken.text, start_time=spoken.start, end_time=spoken.end)
+        )
+
+    def be_silent(self) -> None:
+        """Hand on a moment of silence, for a text in which there is nothing to say."""
+        self._hand_on(bytes(2 * int(self._rate * _SILENCE)))
+
+    def finish(self) -> None:
+        """Hand on what is still held."""
+        self._drain()
+        self._emitter.flush()
+
+    async def give_up(self, error: APIError) -> APIError:
+        """The error to raise, after what was received has been handed on.
+
+        Once a listener has heard something, a new attempt would say it again.
+        """
+        if self.begun:
+            self.finish()
+            for _ in range(_TURNS):
+                if round(self._emitter.pushed_duration() * self._rate) >= self._samples:
+                    break
+                await asyncio.sleep(0)
+            error.retryable = False
+        return error
+
+    def _drain(self) -> None:
+        if self._resampler is not None:
+            for frame in self._resampler.flush():
+                self._hand_on(bytes(frame.data))
+        self._resampler = None
+        self._input_rate = self._rate
+        self._odd = b""
+
+    def _hand_on(self, data: bytes) -> None:
+        if data:
+            self._samples += len(data) // 2
+            self._emitter.push(data)

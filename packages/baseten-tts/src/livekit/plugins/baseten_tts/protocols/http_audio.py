@@ -1,0 +1,204 @@
+"""The bodies that speech comes in over HTTP: PCM, WAV, and JSON with base64 of either.
+
+The shapes are those of Baseten's model library and examples
+(https://github.com/basetenlabs/truss-examples): Kokoro answers ``{"base64": …}``, Chatterbox
+``{"audio": …}``, Piper, CSM and XTTS ``{"output": …}``, streaming XTTS bare PCM.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable
+
+from ..options import Options
+from ..wav import WavError, WavReader
+from ..words import spoken_units
+from . import SECONDS_PER_WORD, Audio, Event, Failed, Finished
+
+__all__ = ["AudioBody", "GenericPredict", "judge"]
+
+_AUDIO_KEYS = ("audio", "base64", "output", "audio_base64", "audio_b64", "audio_content", "data")
+_RATE_KEYS = ("sample_rate", "sampling_rate")
+_CODECS = {b"ID3": "MP3", b"OggS": "Ogg", b"fLaC": "FLAC", b"\xff\xfb": "MP3", b"\xff\xf3": "MP3"}
+_CODEC_TYPES = ("audio/mpeg", "audio/mp3", "audio/ogg", "audio/opus", "audio/flac", "audio/aac")
+_MAX_JSON = 64 * 2**20
+_SNIFF = 12
+
+
+def judge(units: int, seconds: float) -> Finished | Failed:
+    """Whether audio of this length can be the whole of so many words."""
+    if units and seconds < units * SECONDS_PER_WORD:
+        return Failed(f"{seconds:.2f} s of audio for {units} words can't be the whole of them")
+    return Finished()
+
+
+class GenericPredict:
+    """Synthesis by POST on any model: the request is a template, the answer is found out."""
+
+    def __init__(self, options: Options) -> None:
+        """Keep the options of the requests."""
+        self._options = options
+
+    def body(self, text: str) -> dict[str, object]:
+        """The template with the text, and the voice and language when they were set."""
+        o = self._options
+        body: dict[str, object] = dict(o.extra_body)
+        if o.voice and o.voice_field:
+            body[o.voice_field] = o.voice
+        if o.language:
+            body["language"] = o.language
+        body[o.text_field] = text
+        return body
+
+    def reader(self, text: str, content_type: str) -> AudioBody:
+        """Reads whatever the model answers with."""
+        units = sum(map(spoken_units, text.split()))
+        rate = self._options.sample_rate
+        return AudioBody(content_type, units=units, sample_rate=rate, json_audio=True)
+
+
+class AudioBody:
+    """Finds out what a body is by its first bytes, and reads it as it streams in."""
+
+    def __init__(
+        self, content_type: str, *, units: int, sample_rate: int, json_audio: bool
+    ) -> None:
+        """Start before the first byte.
+
+        Args:
+            content_type: The media type of the answer. Servers get it wrong, so it decides only
+                what no speech can be.
+            units: Words that were asked for; see :func:`judge`.
+            sample_rate: In Hz, of samples that come without a header.
+            json_audio: Whether JSON can hold the audio; otherwise it is an error.
+        """
+        self._type = content_type.lower()
+        self._units = units
+        self._rate = sample_rate
+        self._json_audio = json_audio
+        self._seconds = 0.0
+        self._held = bytearray()
+        self._failed = False
+        self._read: Callable[[bytes], list[Event]] = self._sniff
+        self._wav: WavReader | None = None
+        if self._type.startswith("text/") or self._type.endswith(("json", "xml")):
+            self._read = self._hold
+
+    def feed(self, data: bytes) -> list[Event]:
+        """What these bytes mean; nothing more after a failure."""
+        if self._failed or not data:
+            return []
+        try:
+            events = self._read(data)
+        except WavError as e:
+            events = [Failed(str(e), retryable=False)]
+        self._failed = any(isinstance(event, Failed) for event in events)
+        return events
+
+    def end(self) -> list[Event]:
+        """What the end of the body means."""
+        if self._failed:
+            return []
+        events: list[Event] = []
+        if self._read == self._sniff:
+            self._read = self._pcm
+            events = self._pcm(bytes(self._held))
+        elif self._read == self._hold:
+            events = self._document(bytes(self._held))
+        if any(isinstance(event, Failed) for event in events):
+            return events
+        if self._wav is not None:
+            try:
+                self._wav.end()
+            except WavError as e:
+                return [*events, Failed(str(e))]
+        return [*events, judge(self._units, self._seconds)]
+
+    def _sniff(self, data: bytes) -> list[Event]:
+        self._held += data
+        if len(self._held) < _SNIFF:
+            return []
+        head = bytes(self._held)
+        if self._type in _CODEC_TYPES or any(head.startswith(magic) for magic in _CODECS):
+            kind = next((name for m, name in _CODECS.items() if head.startswith(m)), self._type)
+            return [Failed(f"the model sends {kind}: have it send WAV or PCM", retryable=False)]
+        if _looks_like_json(head):
+            self._read = self._hold
+            return []
+        self._held.clear()
+        if head.startswith(b"RIFF") and head[8:12] == b"WAVE":
+            self._wav = WavReader()
+            self._read = self._wave
+        else:
+            self._read = self._pcm
+        return self._read(head)
+
+    def _hold(self, data: bytes) -> list[Event]:
+        self._held += data
+        if len(self._held) > _MAX_JSON:
+            return [Failed(f"the answer is larger than {_MAX_JSON} bytes", retryable=False)]
+        return []
+
+    def _pcm(self, data: bytes) -> list[Event]:
+        return self._audio(data, self._rate)
+
+    def _wave(self, data: bytes) -> list[Event]:
+        assert self._wav is not None
+        samples = self._wav.feed(data)
+        return self._audio(samples, self._wav.sample_rate)
+
+    def _audio(self, data: bytes, rate: int) -> list[Event]:
+        if not data:
+            return []
+        self._seconds += len(data) / (2 * rate)
+        return [Audio(data, rate)]
+
+    def _document(self, data: bytes) -> list[Event]:
+        text = data.decode("utf-8", "replace").strip()
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError):
+            if not text:
+                return []
+            return [Failed(payload=text)]
+        if not self._json_audio or not isinstance(document, dict) or document.get("error"):
+            return [Failed(payload=document)]
+        # A truss may wrap its answer once more.
+        for part in (document, *(v for v in document.values() if isinstance(v, dict))):
+            for key in _AUDIO_KEYS:
+                if isinstance(part.get(key), str) and part[key]:
+                    rate = next((part[k] for k in _RATE_KEYS if _is_rate(part.get(k))), self._rate)
+                    return self._decoded(part[key], rate)
+        known = ", ".join(_AUDIO_KEYS)
+        return [Failed(f"the answer holds no audio under any of {known}", retryable=False)]
+
+    def _decoded(self, text: str, rate: int) -> list[Event]:
+        if text.startswith("data:"):
+            text = text.partition(",")[2]
+        try:
+            data = base64.b64decode("".join(text.split()), validate=True)
+        except (binascii.Error, ValueError):
+            return [Failed(payload=text[:200])]  # an error told under the audio's key
+        self._held.clear()
+        self._rate = rate
+        self._type = ""
+        self._read = self._sniff
+        events = self.feed(data)
+        if self._read == self._sniff:
+            events += self._pcm(bytes(self._held))
+        elif self._read == self._hold:
+            return [Failed("the audio in the answer is JSON again", retryable=False)]
+        return events
+
+
+def _is_rate(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 4000 <= value <= 384000
+
+
+def _looks_like_json(head: bytes) -> bool:
+    text = head.lstrip()
+    if not text.startswith((b"{", b"[")):
+        return False
+    return all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head[:64])

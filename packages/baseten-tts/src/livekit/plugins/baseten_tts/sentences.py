@@ -1,0 +1,130 @@
+"""A long text as several requests, the next under way while the last is still heard."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+
+from livekit.agents import APIConnectOptions, APIError
+from livekit.agents.utils import aio
+
+from .playback import Playback
+from .predict import Synthesis
+from .protocols import Audio
+from .words import speakable
+
+__all__ = ["SentenceSpeech"]
+
+_AHEAD = 2  # requests at a time: the one that is heard and the next
+
+
+class SentenceSpeech:
+    """Speaks texts in order, each by a request of its own."""
+
+    def __init__(
+        self,
+        synthesis: Synthesis,
+        *,
+        conn_options: APIConnectOptions,
+        started: Callable[[], None],
+        failed: Callable[[APIError], None],
+    ) -> None:
+        """Nothing is sent yet.
+
+        Args:
+            synthesis: Makes the requests.
+            conn_options: How often a request is tried.
+            started: Called when a request goes out.
+            failed: Called with the error of a request that will be tried again.
+        """
+        self._synthesis = synthesis
+        self._conn_options = conn_options
+        self._started = started
+        self._failed = failed
+
+    async def speak(self, texts: AsyncIterator[str], playback: Playback) -> None:
+        """Speak until the texts end.
+
+        Raises:
+            APIError: a sentence couldn't be spoken.
+        """
+        requests: asyncio.Queue[_Request | None] = asyncio.Queue()
+        places = asyncio.Semaphore(_AHEAD)
+        sent: list[_Request] = []
+
+        async def send() -> None:
+            try:
+                last: _Request | None = None
+                async for text in texts:
+                    if not speakable(text):
+                        continue
+                    await places.acquire()
+                    if last:
+                        # The first audio isn't made to wait for the second sentence's.
+                        await last.begun.wait()
+                    self._started()
+                    last = _Request(self._synthesis, text.strip())
+                    sent.append(last)
+                    requests.put_nowait(last)
+            finally:
+                requests.put_nowait(None)
+
+        sending = asyncio.create_task(send(), name="baseten.tts.requests")
+        try:
+            while (request := await requests.get()) is not None:
+                await self._play(request, playback, sent)
+                places.release()
+            await sending
+            playback.finish()
+        finally:
+            await aio.cancel_and_wait(sending, *(request.task for request in sent))
+
+    async def _play(self, request: _Request, playback: Playback, sent: list[_Request]) -> None:
+        for attempt in range(self._conn_options.max_retry + 1):
+            heard = False
+            playback.begin_piece()
+            try:
+                while (audio := await request.next()) is not None:
+                    heard = True
+                    playback.play(audio)
+                sent.remove(request)
+                return
+            except APIError as e:
+                # Before any sound LiveKit retries the whole; after a part of this sentence nobody
+                # may. In between, saying this sentence again repeats nothing.
+                last_try = attempt == self._conn_options.max_retry
+                if not playback.begun or heard or not e.retryable or last_try:
+                    raise
+                self._failed(e)
+                await asyncio.sleep(self._conn_options._interval_for_retry(attempt))
+                sent.remove(request)
+                request = _Request(self._synthesis, request.text)
+                sent.append(request)
+
+
+class _Request:
+    def __init__(self, synthesis: Synthesis, text: str) -> None:
+        self.text = text
+        self.begun = asyncio.Event()
+        self._parts: asyncio.Queue[Audio | Exception | None] = asyncio.Queue()
+        self.task = asyncio.create_task(self._fetch(synthesis), name="baseten.tts.request")
+
+    async def next(self) -> Audio | None:
+        part = await self._parts.get()
+        if isinstance(part, Exception):
+            raise part
+        return part
+
+    async def _fetch(self, synthesis: Synthesis) -> None:
+        outcome: Exception | None = None
+        try:
+            async with aclosing(synthesis.speak(self.text)) as speech:
+                async for audio in speech:
+                    self._parts.put_nowait(audio)
+                    self.begun.set()
+        except Exception as e:
+            outcome = e  # raised where the audio is waited for
+        finally:
+            self._parts.put_nowait(outcome)
+            self.begun.set()

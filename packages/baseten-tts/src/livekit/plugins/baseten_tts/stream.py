@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from livekit.agents import APIConnectOptions, APIError, tokenize, tts, utils
+from livekit.agents.utils import aio
+
+from .playback import Playback
+from .script import Script
+from .sentences import SentenceSpeech
+from .warm import Line
+
+if TYPE_CHECKING:
+    from .tts import TTS
+
+__all__ = ["SynthesizeStream"]
+
+
+class SynthesizeStream(tts.SynthesizeStream):
+    """One utterance whose text comes in pieces; see :meth:`.TTS.stream`.
+
+    Over a WebSocket the text goes out as it comes. Over HTTP it is spoken sentence by sentence,
+    and the next request is under way before the audio of the last one ends.
+    """
+
+    def __init__(self, *, tts: TTS, conn_options: APIConnectOptions) -> None:
+        """Wait for text; nothing is dialled before there is something to say."""
+        super().__init__(tts=tts, conn_options=conn_options)
+        self._baseten = tts
+        self._opts = tts._opts
+
+    async def _run(self, output_emitter: tts.AudioEmitter) -> None:
+        playback = Playback(
+            output_emitter,
+            request_id=utils.shortuuid(),
+            sample_rate=self._baseten.sample_rate,
+            stream=True,
+        )
+        script = Script()
+        reading = asyncio.create_task(self._read(script), name="baseten.tts.read")
+        try:
+            if not await script.speakable():
+                if not script.blank:
+                    playback.be_silent()
+                return
+            await self._speak(script, playback, output_emitter)
+        except APIError as e:
+            raise await playback.give_up(e) from None
+        finally:
+            await aio.cancel_and_wait(reading)
+
+    async def _read(self, script: Script) -> None:
+        # LiveKit replaces the channel for each attempt.
+        async for data in self._input_ch:
+            if isinstance(data, str):
+                script.add(data)
+            elif not script.blank:
+                break  # LiveKit drops what comes after a flush: a stream is one segment
+        script.end()
+
+    async def _speak(self, script: Script, playback: Playback, emitter: tts.AudioEmitter) -> None:
+        over_http = self._baseten._sockets is None
+        tokenizer, pacer = self._baseten._tokenizer, self._baseten._pacer
+        if tokenizer is None and (over_http or pacer):
+            tokenizer = tokenize.blingfire.SentenceTokenizer(retain_format=True)
+        if tokenizer is None:
+            await self._over_websocket(script, playback)
+            return
+        sentences: tokenize.SentenceStream = tokenizer.stream()
+        if pacer:
+            sentences = pacer.wrap(sent_stream=sentences, audio_emitter=emitter)
+        feeding = asyncio.create_task(_feed(script, sentences), name="baseten.tts.sentences")
+        try:
+            if over_http:
+                await self._over_http(_texts(sentences), playback)
+            else:
+                await self._paced(_texts(sentences), playback)
+        finally:
+            await sentences.aclose()
+            await aio.cancel_and_wait(feeding)
+
+    async def _over_websocket(self, script: Script, playback: Playback) -> None:
+        def started(line: Line) -> None:
+            self._acquire_time = line.acquire_time
+            self._connection_reused = line.reused
+            self._mark_started()
+
+        conversation = await self._baseten._conversation(
+            self._opts, limit=self._conn_options.timeout, started=started
+        )
+        await conversation.speak(script, playback)
+
+    async def _paced(self, texts: AsyncIterator[str], playback: Playback) -> None:
+        script = Script()
+
+        async def collect() -> None:
+            async for text in texts:
+                # A tokenizer may have dropped the space between two sentences.
+                script.add(text if text[-1:].isspace() else text + " ")
+            script.end()
+
+        collecting = asyncio.create_task(collect(), name="baseten.tts.paced")
+        try:
+            await self._over_websocket(script, playback)
+        finally:
+            await aio.cancel_and_wait(collecting)
+
+    async def _over_http(self, texts: AsyncIterator[str], playback: Playback) -> None:
+        synthesis = self._baseten._synthesis(
+            self._opts, limit=self._conn_options.timeout, started=playback.note_request
+        )
+        speech = SentenceSpeech(
+            synthesis,
+            conn_options=self._conn_options,
+            started=self._mark_started,
+            failed=self._note_retry,
+        )
+        await speech.speak(texts, playback)
+
+    def _note_retry(self, error: APIError) -> None:
+        self._emit_error(error, recoverable=True)
+        # The attempt as a whole goes on, and its metrics count.
+        self._current_attempt_has_error = False
+
+
+async def _feed(script: Script, sentences: tokenize.SentenceStream) -> None:
+    async for part in script.parts():
+        sentences.push_text(part)
+    sentences.end_input()
+
+
+async def _texts(sentences: tokenize.SentenceStream) -> AsyncIterator[str]:
+    async for sentence in sentences:
+        yield sentence.token

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from livekit.agents import APIError, APITimeoutError
+from livekit.agents.utils import aio
+from livekit.plugins.baseten_common import ApiKey, Closed, errors, timeout
+
+from .playback import Playback
+from .protocols import Audio, Event, Failed, Finished, Spoken, Utterance
+from .script import Script
+from .warm import Line, WarmSockets
+
+__all__ = ["WHAT", "Conversation", "failure"]
+
+WHAT = "text-to-speech"
+
+
+def failure(
+    failed: Failed, *, key: ApiKey | None = None, request_id: str | None = None
+) -> APIError:
+    """The error for an utterance that won't be complete."""
+    if failed.payload is not None:
+        return errors.from_frame(failed.payload, what=WHAT, request_id=request_id, key=key)
+    return APIError(f"{WHAT}: {failed.reason}", retryable=failed.retryable)
+
+
+class Conversation:
+    """One utterance over a WebSocket, from the first word to the last sample."""
+
+    def __init__(
+        self,
+        *,
+        sockets: WarmSockets,
+        utterance: Callable[[Line], Utterance],
+        prelude: str,
+        limit: float,
+        key: ApiKey,
+        started: Callable[[Line], None],
+    ) -> None:
+        """Nothing is dialled yet.
+
+        Args:
+            sockets: Where connections come from.
+            utterance: Makes the protocol's state for a connection.
+            prelude: The configuration that the connection must have.
+            limit: Seconds to wait for a connection, and for each answer that is due.
+            key: Kept out of error messages.
+            started: Called when a connection is there and the first message goes out.
+        """
+        self._sockets = sockets
+        self._utterance = utterance
+        self._prelude = prelude
+        self._limit = limit
+        self._key = key
+        self._started = started
+
+    async def speak(self, script: Script, playback: Playback) -> None:
+        """Speak the text, whose end may be far off.
+
+        Raises:
+            APIError: the utterance isn't complete.
+        """
+        line = await self._sockets.take(self._prelude, limit=self._limit)
+        try:
+            await _Exchange(self, line).run(script, playback)
+            return
+        except _Stale:
+            pass
+        # It died while it waited and nothing of it was heard, so the text goes to a new one.
+        waited = line.acquire_time
+        line = await self._sockets.dial(self._prelude, limit=self._limit)
+        line.acquire_time += waited
+        await _Exchange(self, line).run(script, playback)
+
+
+class _Stale(Exception):
+    pass
+
+
+class _Exchange:
+    """What goes over one connection for one utterance."""
+
+    def __init__(self, conversation: Conversation, line: Line) -> None:
+        self._c = conversation
+        self._line = line
+        self._utterance = conversation._utterance(line)
+        self._heard = False
+        self._due_since: float | None = None
+
+    async def run(self, script: Script, playback: Playback) -> None:
+        ws = self._line.ws
+        playback.note_request(ws.request_id)
+        self._c._started(self._line)
+        sender = asyncio.create_task(self._send(script), name="baseten.tts.send")
+        reusable = False
+        try:
+            finished: Finished | None = None
+            while finished is None:
+                finished = self._play(await self._events(sender), playback)
+            reusable = finished.reusable
+            playback.finish()
+        finally:
+            await aio.cancel_and_wait(sender)
+            if reusable:
+                self._c._sockets.give_back(self._line)
+            else:
+                # Says to the server at once that nobody listens any more.
+                ws.abort()
+
+    async def _send(self, script: Script) -> None:
+        try:
+            await self._post(self._utterance.open())
+            async for part in script.parts():
+                await self._post(self._utterance.say(part))
+            await self._post(self._utterance.end())
+        except APIError:
+            # Wakes the reader, which has the server's reason if there is one.
+            self._line.ws.abort()
+            raise
+
+    async def _post(self, messages: list[str]) -> None:
+        # Counted from when the messages are on their way, not from when they are through.
+        self._note_progress(only_new=True)
+        for message in messages:
+            try:
+                async with timeout(self._c._limit):
+                    await self._line.ws.send(message)
+            except asyncio.TimeoutError:
+                raise errors.timed_out(f"{WHAT}: sending", self._c._limit) from None
+
+    def _note_progress(self, *, only_new: bool = False) -> None:
+        if not self._utterance.due:
+            self._due_since = None
+        elif self._due_since is None or not only_new:
+            self._due_since = time.monotonic()
+
+    def _play(self, events: list[Event], playback: Playback) -> Finished | None:
+        for event in events:
+            if isinstance(event, Audio):
+                playback.play(event)
+            elif isinstance(event, Spoken):
+                playback.caption(event)
+            elif isinstance(event, Failed):
+                raise failure(event, key=self._c._key, request_id=self._line.ws.request_id)
+            else:
+                return event
+        return None
+
+    async def _events(self, sender: asyncio.Task[None]) -> list[Event]:
+        message = await self._receive()
+        if isinstance(message, Closed):
+            return [self._judge(message, sender)]
+        self._heard = True
+        events = self._utterance.receive(message)
+        self._note_progress()
+        return events
+
+    async def _receive(self) -> str | bytes | Closed:
+        limit = self._c._limit
+        while True:
+            since = self._due_since
+            left = limit if since is None else since + limit - time.monotonic()
+            try:
+                return await self._line.ws.receive(timeout=max(left, 0.001))
+            except APITimeoutError:
+                if self._due_since is not None and self._due_since + limit <= time.monotonic():
+                    raise errors.timed_out(WHAT, limit) from None
+
+    def _judge(self, closed: Closed, sender: asyncio.Task[None]) -> Finished | Failed:
+        if sender.done() and not sender.cancelled() and (error := sender.exception()):
+            if self._line.reused and not self._heard:
+                raise _Stale from None
+            if closed.code == 1006:
+                raise error from None
+        verdict = self._utterance.closed(closed)
+        if isinstance(verdict, Finished):
+            return verdict
+        if self._line.reused and not self._heard:
+            raise _Stale
+        if verdict is not None:
+            return verdict
+        raise self._line.ws.error(closed)

@@ -1,0 +1,363 @@
+"""WebSockets dialled ahead, so that an utterance starts with its text and not with handshakes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from livekit.agents import APIError, APITimeoutError
+from livekit.plugins.baseten_common import Closed, WebSocket, timeout
+
+from .log import logger
+
+__all__ = ["KeepAlive", "Line", "WarmSockets"]
+
+_FIRST_PAUSE = 0.5  # seconds before a socket that died young is dialled anew, doubled each time
+_LONGEST_PAUSE = 30.0
+_YOUNG = 5.0
+_ONE_SHOT_LIFE = 25.0  # below the 30 s after which such a server ends an idle session
+
+
+@dataclass(frozen=True)
+class KeepAlive:
+    """A sign of life that the protocol has for an idle session.
+
+    Attributes:
+        message: What to send.
+        answer: The ``type`` of what comes back.
+        interval: Seconds between two.
+    """
+
+    message: str
+    answer: str
+    interval: float
+
+
+@dataclass(eq=False)
+class Line:
+    """A connection with what is known of the session on it.
+
+    Attributes:
+        ws: The connection.
+        prelude: The configuration that was sent on it.
+        reused: Whether it was waiting, rather than dialled for this utterance.
+        uses: Utterances that it has served.
+        owed: Answers to signs of life that are still to come.
+        acquire_time: Seconds that the utterance waited for it.
+    """
+
+    ws: WebSocket
+    prelude: str = ""
+    reused: bool = False
+    uses: int = 0
+    owed: int = 0
+    acquire_time: float = 0.0
+    since: float = 0.0
+    watcher: asyncio.Task[None] | None = None
+
+
+class WarmSockets:
+    """Keeps a number of connections open ahead of use, and watches them.
+
+    It knows nothing of the TTS that it belongs to, so that one can be dropped.
+
+    Attributes:
+        one_shot: Whether the server takes one utterance a connection; None while unknown.
+    """
+
+    def __init__(
+        self,
+        *,
+        dial: Callable[[float], Awaitable[WebSocket]],
+        prelude: Callable[[], Awaitable[str]],
+        number: int,
+        lifetime: float,
+        keep_alive: KeepAlive | None = None,
+        one_shot: bool | None = None,
+    ) -> None:
+        """Nothing is dialled yet.
+
+        Args:
+            dial: Opens a connection, in the seconds given.
+            prelude: The configuration to send on it at once; blank for none.
+            number: Connections to keep waiting; 0 keeps none.
+            lifetime: Seconds after the last utterance for which they are kept.
+            keep_alive: How an idle session is kept from ending.
+            one_shot: Whether the server takes one utterance a connection, if that is known.
+        """
+        self._dial = dial
+        self._prelude = prelude
+        self._number = number
+        self._lifetime = lifetime
+        self._keep_alive = keep_alive
+        self.one_shot = one_shot
+        self._idle: list[Line] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._filling: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._until = 0.0
+        self._early_deaths = 0
+        self._closed = False
+
+    @property
+    def idle(self) -> int:
+        """Connections that are waiting."""
+        return len(self._idle)
+
+    def warm(self) -> None:
+        """Dial what is missing, in the background. Never fails and never waits."""
+        if self._closed or not self._number:
+            return
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            # Sockets of an earlier loop, which can't be used from this one.
+            self._idle.clear()
+            self._filling.clear()
+            self._tasks.clear()
+            self._loop = loop
+        self._until = time.monotonic() + self._lifetime
+        self._fill()
+
+    async def take(self, prelude: str, *, limit: float) -> Line:
+        """A connection with this configuration: one that waits, or a new one.
+
+        Args:
+            prelude: The configuration.
+            limit: Seconds to wait for it.
+
+        Raises:
+            APIError: it couldn't be opened.
+        """
+        start = time.monotonic()
+        line = self._pop(prelude)
+        # One on its way is closer than one dialled now.
+        while line is None and self._filling and (left := start + limit - time.monotonic()) > 0:
+            await asyncio.wait(self._filling, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            line = self._pop(prelude)
+            if line is None and not self._idle:
+                break
+        if line is None:
+            left = max(start + limit - time.monotonic(), 0.05)
+            line = await self.dial(prelude, limit=left)
+        line.acquire_time = time.monotonic() - start
+        self.warm()
+        return line
+
+    async def dial(self, prelude: str, *, limit: float) -> Line:
+        """A new connection with this configuration.
+
+        Raises:
+            APIError: it couldn't be opened.
+        """
+        ws = await self._dial(limit)
+        if prelude:
+            try:
+                await ws.send(prelude)
+            except BaseException:
+                ws.abort()
+                raise
+        return Line(ws, prelude, since=time.monotonic())
+
+    def give_back(self, line: Line) -> None:
+        """Return a connection whose utterance is complete and that may take another."""
+        line.uses += 1
+        line.owed = 0
+        if line.uses > 1:
+            self.one_shot = False
+        if self._closed or not self._number or self.one_shot or line.ws.closed:
+            if line.ws.closed and line.uses == 1:
+                self.one_shot = True
+            self._spawn(_say_goodbye(line.ws))
+            return
+        self._park(line)
+
+    def renew(self) -> None:
+        """Replace what is waiting, since the configuration has changed."""
+        if not self._keep_alive:
+            return
+        had = bool(self._idle or self._filling)
+        self._drop_all()
+        if had:
+            with contextlib.suppress(RuntimeError):
+                self.warm()
+
+    async def aclose(self) -> None:
+        """Close all connections; takes a second at most."""
+        self._closed = True
+        lines, tasks = list(self._idle), [*self._tasks, *self._filling]
+        self._drop_all()
+        for task in tasks:
+            task.cancel()
+        waits = [asyncio.ensure_future(line.ws.wait_closed()) for line in lines]
+        if tasks or waits:
+            _, late = await asyncio.wait([*tasks, *waits], timeout=1.0)
+            for wait in late:
+                wait.cancel()
+
+    def abandon(self) -> None:
+        """Close all connections without a wait. May be called from any thread."""
+        self._closed = True
+        if self._loop and not self._loop.is_closed():
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._cancel_all)
+
+    def _cancel_all(self) -> None:
+        tasks = [*self._tasks, *self._filling]
+        self._drop_all()
+        for task in tasks:
+            task.cancel()
+
+    def _drop_all(self) -> None:
+        for line in self._idle[:]:
+            self._remove(line)
+            line.ws.abort()
+        for task in self._filling:
+            task.cancel()
+        self._filling.clear()
+
+    def _pop(self, prelude: str) -> Line | None:
+        for line in self._idle[:]:
+            if line.ws.closed or line.prelude != prelude:
+                self._remove(line)
+                line.ws.abort()
+        if not self._idle:
+            return None
+        # Until a server has shown that it takes a second utterance, a fresh socket is surer.
+        fresh = [line for line in self._idle if not line.uses]
+        line = fresh[-1] if fresh and self.one_shot is not False else self._idle[-1]
+        self._remove(line)
+        line.reused = True
+        return line
+
+    def _remove(self, line: Line) -> None:
+        if line in self._idle:
+            self._idle.remove(line)
+        if line.watcher:
+            line.watcher.cancel()
+            line.watcher = None
+
+    def _park(self, line: Line) -> None:
+        self._idle.append(line)
+        line.watcher = self._spawn(self._watch(line))
+        for surplus in self._idle[: -self._number]:
+            self._remove(surplus)
+            self._spawn(_say_goodbye(surplus.ws))
+
+    def _fill(self, *, pause: float = 0.0) -> None:
+        missing = self._number - len(self._idle) - len(self._filling)
+        for _ in range(missing):
+            task = asyncio.create_task(self._dial_ahead(pause), name="baseten.warm")
+            self._filling.add(task)
+            task.add_done_callback(self._filling.discard)
+
+    async def _dial_ahead(self, pause: float) -> None:
+        while not self._closed:
+            if pause:
+                await asyncio.sleep(pause)
+            left = self._until - time.monotonic()
+            if left <= 0:
+                return
+            try:
+                line = await self.dial(await self._prelude(), limit=min(10.0, left))
+            except APIError as e:
+                logger.debug("dialling ahead failed: %s", type(e).__name__)
+                if not e.retryable:
+                    return  # the next utterance dials and reports
+            except (RuntimeError, OSError, ValueError) as e:
+                logger.debug("dialling ahead isn't possible: %s", type(e).__name__)
+                return
+            else:
+                self._park(line)
+                return
+            pause = self._next_pause()
+
+    def _next_pause(self) -> float:
+        self._early_deaths += 1
+        return float(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (self._early_deaths - 1)))
+
+    async def _watch(self, line: Line) -> None:
+        parked = time.monotonic()
+        closed: Closed | None = None
+        try:
+            closed = await self._wait_idle(line)
+        except APIError:
+            closed = line.ws.closed or Closed(1006)
+        finally:
+            # Cancelled by whoever takes the line, which is then theirs.
+            if closed is not None or line.ws.closed:
+                line.watcher = None
+                self._remove(line)
+        line.ws.abort()
+        if closed is None:
+            return
+        if line.uses == 1 and time.monotonic() - parked < 1.0:
+            self.one_shot = True
+        young = time.monotonic() - line.since < _YOUNG and not line.uses
+        if not young:
+            self._early_deaths = 0
+        if not self._closed and self._until > time.monotonic():
+            self._fill(pause=self._next_pause() if young else 0.0)
+
+    async def _wait_idle(self, line: Line) -> Closed | None:
+        """Wait until the line dies, or return None when it has waited long enough."""
+        while (left := self._until - time.monotonic()) > 0:
+            alive = self._keep_alive
+            if alive is None or not line.prelude:
+                with contextlib.suppress(asyncio.TimeoutError):
+                    async with timeout(left):
+                        return await line.ws.wait_closed()
+                continue
+            if self.one_shot:
+                left = min(left, line.since + _ONE_SHOT_LIFE - time.monotonic())
+                if left <= 0:
+                    return Closed(1000, "waited long enough for this server")
+            else:
+                left = min(left, alive.interval)
+            try:
+                message = await line.ws.receive(timeout=left)
+            except APITimeoutError:
+                if self.one_shot:
+                    continue
+                if line.owed:
+                    return Closed(1006, "no sign of life")
+                await line.ws.send(alive.message)
+                line.owed += 1
+                continue
+            if isinstance(message, Closed):
+                if line.owed and not line.uses:
+                    self.one_shot = True  # it took the sign of life for an utterance
+                return message
+            kind = _kind(message)
+            if kind == alive.answer:
+                line.owed = max(0, line.owed - 1)
+            elif kind == "error":
+                return Closed(1006, "refused while idle")
+        self._remove(line)
+        return None
+
+    def _spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:
+        async def run() -> None:
+            await work
+
+        task = asyncio.create_task(run(), name="baseten.warm")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+async def _say_goodbye(ws: WebSocket) -> None:
+    await ws.close()
+
+
+def _kind(message: str | bytes) -> object:
+    if isinstance(message, bytes):
+        return None
+    try:
+        event = json.loads(message)
+    except ValueError:
+        return None
+    return event.get("type") if isinstance(event, dict) else None
