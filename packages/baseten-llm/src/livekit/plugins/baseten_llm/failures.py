@@ -5,6 +5,7 @@ Which error is raised and whether it is retried is decided in ``baseten_common.e
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 
 import httpx2 as httpx
@@ -36,7 +37,7 @@ def failure_of(
         return exc
     if isinstance(exc, FailureFrame):
         return errors.from_frame(exc.frame, what=_WHAT, key=key)
-    if isinstance(exc, (openai.APITimeoutError, httpx.TimeoutException)):
+    if isinstance(exc, (asyncio.TimeoutError, openai.APITimeoutError, httpx.TimeoutException)):
         return errors.timed_out(_WHAT, seconds)
     if isinstance(exc, openai.APIStatusError):
         error = errors.from_status(
