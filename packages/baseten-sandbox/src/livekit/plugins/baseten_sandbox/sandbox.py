@@ -16,6 +16,7 @@ from .engines import SpeechDetector, Synthesizer, Transcriber
 from .engines.pool import DetectorName, EnginePool, SynthesizerName, TranscriberName
 from .faults import Fault, FaultPlan
 from .gateway import Gateway
+from .page import Page
 from .records import Journal, SessionRecord
 from .servers import Servers
 
@@ -53,6 +54,8 @@ class Sandbox:
         ping_interval: Seconds between WebSocket pings; a pong that stays out as long again closes
             with 1011, as Truss does. ``None`` for none.
         lifetime: Seconds after which a WebSocket is closed with 1001; Baseten guarantees an hour.
+        agent: The file of the agent that the page at ``/`` talks to; see `page.agents.build`. The
+            built-in one when ``None``.
         warm_limit: Seconds a Qwen3-TTS session may idle.
     """
 
@@ -72,6 +75,7 @@ class Sandbox:
         bandwidth: float | None = None,
         ping_interval: float | None = 20.0,
         lifetime: float | None = None,
+        agent: Path | None = None,
         warm_limit: float = 30.0,
     ) -> None:
         if not api_key.strip():
@@ -110,6 +114,7 @@ class Sandbox:
             ping_interval=ping_interval,
             lifetime=lifetime,
         )
+        self._page = Page(self.environ, agent=agent)
         self._runner: web.AppRunner | None = None
         self._relay: Relay | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -128,6 +133,7 @@ class Sandbox:
             OSError: The port is taken.
         """
         app = web.Application(client_max_size=_BODY_LIMIT)
+        self._page.add_routes(app.router)
         app.router.add_route("*", "/{path:.*}", self._gateway.handle)
         app.on_response_prepare.append(self._gateway.prepare)
         context = None
@@ -160,6 +166,7 @@ class Sandbox:
 
     async def stop(self) -> None:
         """Close every connection and stop listening."""
+        await self._page.close()
         await self._gateway.shut()
         if self._relay is not None:
             await self._relay.stop()
