@@ -1,0 +1,184 @@
+"""One connection: audio out at the right pace, messages in, and whether it is still alive."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+
+from livekit.plugins.baseten_common import WebSocket, errors
+
+from .protocols import Heard, SpeechProtocol, Transcript
+from .protocols.transcription import WHAT
+from .replay import Replay
+from .timeline import Timeline
+
+__all__ = ["Link"]
+
+_BURST = 1.5  # seconds of audio that may go out at once, live jitter and a flush included
+
+
+class Link:
+    """An open WebSocket with a protocol on it, and how far into the stream it has got.
+
+    Attributes:
+        cursor: The stream's position up to which audio was sent.
+        timeline: Where the server's times lie in the stream.
+        heard: Whether the server has said anything, and so accepted the configuration.
+        opened: When it was dialled, by the monotonic clock.
+    """
+
+    def __init__(
+        self,
+        ws: WebSocket,
+        protocol: SpeechProtocol,
+        replay: Replay,
+        *,
+        start: int,
+        opened: float,
+        speed: float | None,
+        answer_timeout: float,
+        check_interval: float,
+    ) -> None:
+        """Take a WebSocket that nothing was sent on.
+
+        Args:
+            ws: The WebSocket.
+            protocol: A fresh protocol.
+            replay: The stream's audio.
+            start: The position to send from.
+            opened: When the WebSocket was dialled, by the monotonic clock.
+            speed: How much faster than real time audio may go out; None for no limit.
+            answer_timeout: Seconds within which an answer that is due must come.
+            check_interval: Seconds between health checks, and that each may take.
+        """
+        self.ws = ws
+        self.protocol = protocol
+        self.cursor = start
+        self.timeline = Timeline(start=start, sample_rate=protocol.sample_rate)
+        self.heard = False
+        self.opened = opened
+        self._replay = replay
+        self._flushed = start
+        self._commits: deque[int] = deque()
+        self._answer_timeout = answer_timeout
+        self._check_interval = check_interval
+        now = time.monotonic()
+        self._asked = now
+        self._checked = now
+        self._rate = None if speed is None else speed * protocol.sample_rate
+        self._credit = _BURST * protocol.sample_rate
+        self._max_credit = self._credit
+        self._paced = now
+
+    async def open(self) -> None:
+        """Configure it."""
+        for message in self.protocol.opening():
+            await self.ws.send(message)
+
+    async def catch_up(self) -> None:
+        """Send all audio there is in whole frames, and end segments where they are marked."""
+        samples = self.protocol.frame_samples
+        replay = self._replay
+        while True:
+            mark = replay.next_mark(self._flushed)
+            end = replay.end if mark is None else mark
+            while end - self.cursor >= samples:
+                await self._send_audio(replay.read(self.cursor, samples))
+            if mark is None:
+                return
+            await self._send_rest(mark)
+            silence = self.protocol.flush_silence()
+            self.timeline.insert(silence * samples)
+            self._flushed = mark
+            for _ in range(silence):
+                await self._pace(samples)
+                await self.ws.send(self.protocol.frame(bytes(2 * samples)))
+            await self._ask(self.protocol.flush(), mark)
+
+    async def end(self) -> None:
+        """Send the rest of the audio and say that it was all."""
+        await self.catch_up()
+        await self._send_rest(self._replay.end)
+        await self._ask(self.protocol.end(), self._replay.end)
+
+    async def _ask(self, messages: list[str], covers: int) -> None:
+        if messages:
+            self._commits.append(covers)
+            self._asked = time.monotonic()
+        for message in messages:
+            await self.ws.send(message)
+
+    async def _send_audio(self, pcm: bytes) -> None:
+        count = len(pcm) // 2
+        self.cursor += count
+        self.timeline.sent(count)
+        await self._pace(count)
+        await self.ws.send(self.protocol.frame(pcm))
+
+    async def _send_rest(self, end: int) -> None:
+        rest = end - self.cursor
+        if rest <= 0:
+            return
+        pcm = self._replay.read(self.cursor, rest)
+        padding = self.protocol.frame_samples - rest if self.protocol.whole_frames else 0
+        self.cursor = end
+        self.timeline.sent(rest)
+        self.timeline.insert(padding)
+        await self._pace(rest + padding)
+        await self.ws.send(self.protocol.frame(pcm + bytes(2 * padding)))
+
+    async def _pace(self, samples: int) -> None:
+        if self._rate is None:
+            return
+        now = time.monotonic()
+        self._credit = min(self._max_credit, self._credit + (now - self._paced) * self._rate)
+        self._credit -= samples
+        self._paced = now
+        if self._credit < 0:
+            await asyncio.sleep(-self._credit / self._rate)
+
+    def read(self, message: str | bytes) -> list[Heard]:
+        """What a message says.
+
+        Raises:
+            APIError: as the protocol has it.
+        """
+        heard = self.protocol.receive(message)
+        self.heard = True
+        if any(isinstance(result, Transcript) for result in heard):
+            self._asked = time.monotonic()
+        return heard
+
+    @property
+    def unanswered(self) -> int:
+        """How many flushes, the end among them, wait for their final."""
+        return len(self._commits)
+
+    def answered(self) -> int:
+        """The position up to which a final covers the audio that answers a flush or the end."""
+        return self._commits.popleft() if self._commits else self.cursor
+
+    async def check(self) -> None:
+        """See to it that the server is alive.
+
+        Raises:
+            APIError: it isn't.
+        """
+        now = time.monotonic()
+        if self.protocol.due and now - self._asked > self._answer_timeout:
+            missing = (self.cursor - self._replay.covered) / self.protocol.sample_rate
+            raise errors.timed_out(
+                f"{WHAT}: the transcript of the last {missing:.1f} s of audio is missing",
+                self._answer_timeout,
+            )
+        if now - self._checked < self._check_interval:
+            return
+        if self.protocol.checking:
+            raise errors.timed_out(
+                f"{WHAT}: the connection is open but the server is gone", self._check_interval
+            )
+        message = self.protocol.health_check()
+        self._checked = now
+        if message:
+            await self.ws.send(message)
