@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["DEFAULT_DEPLOYMENTS", "Deployment", "Serves"]
+__all__ = ["DEFAULT_DEPLOYMENTS", "QWEN_VOICES", "Deployment", "Serves"]
 
 Serves = Literal[
     "whisper",
@@ -18,6 +18,19 @@ Serves = Literal[
     "json-tts",
     "chat",
 ]
+
+QWEN_VOICES = (
+    "vivian",
+    "serena",
+    "uncle_fu",
+    "dylan",
+    "eric",
+    "ryan",
+    "aiden",
+    "ono_anna",
+    "sohee",
+)
+"""The speakers of the Qwen3-TTS CustomVoice checkpoints."""
 
 _ID = re.compile(r"[A-Za-z0-9]+")
 
@@ -38,8 +51,12 @@ class Deployment:
         cold_start: Seconds that an asleep deployment takes to come up.
         websocket_route: ``"run_remote"`` gives a chain whose WebSocket answers there only.
         one_shot: Qwen3-TTS: close after ``session.done`` instead of keeping the session.
-        word_times: Qwen3-TTS: word times count from the session's first audio (``"global"``) or
-            from each sentence's (``"sentence"``). Both are found on deployed servers.
+        word_times: Qwen3-TTS: word times count from the first audio since the last
+            ``session.done`` (``"global"``) or from each sentence's (``"sentence"``). Both are found
+            on deployed servers.
+        closed_config: Qwen3-TTS: an unknown configuration field, or ``split_granularity``, is an
+            error instead of being ignored.
+        voices: Qwen3-TTS: the voices that come with the model.
         aligner: Whether word times can be had where a deployment needs an aligner for them.
         audio_key: JSON TTS: the key that holds the base64 WAV.
     """
@@ -54,6 +71,8 @@ class Deployment:
     websocket_route: Literal["websocket", "run_remote"] = "websocket"
     one_shot: bool = False
     word_times: Literal["global", "sentence"] = "global"
+    closed_config: bool = False
+    voices: tuple[str, ...] = QWEN_VOICES
     aligner: bool = True
     audio_key: Literal["base64", "audio", "output"] = "base64"
 

@@ -15,7 +15,9 @@ from aiohttp import web
 from .bodies import Tap
 from .deployments import Deployment
 from .faults import ConnectionFaults, FaultPlan
+from .recording import Recording
 from .records import Journal, SessionRecord
+from .replay import Replay
 from .routing import Target, find_target
 from .sockets import MODEL_ERROR, Disconnected, Rejected, Socket, reset_transport
 
@@ -71,6 +73,8 @@ class Gateway:
         sockets: Serves a WebSocket that passed the gateway, by protocol.
         ping_interval: Seconds between pings on WebSockets; ``None`` for none.
         lifetime: Seconds after which a WebSocket is cut with 1001; ``None`` for never.
+        control: Answers what lies under ``/sandbox/``.
+        replay: Recorded sessions, played where there are some for what is addressed.
     """
 
     def __init__(
@@ -84,6 +88,8 @@ class Gateway:
         sockets: dict[str, SocketServer],
         ping_interval: float | None,
         lifetime: float | None,
+        control: Callable[[web.Request], Awaitable[web.Response]] | None = None,
+        replay: Replay | None = None,
     ) -> None:
         self._api_key = api_key
         self._deployments = deployments
@@ -93,6 +99,8 @@ class Gateway:
         self._sockets = sockets
         self._ping_interval = ping_interval
         self._lifetime = lifetime
+        self._control = control
+        self._replay = replay
         self._waking: dict[str, float] = {}
         self._handlers: set[asyncio.Task[Any]] = set()
         self._taps: dict[int, Tap] = {}
@@ -117,11 +125,14 @@ class Gateway:
         target = find_target(request.host, request.path, self._deployments.values())
         if target is not None:
             record.deployment, record.route = target.id, target.route
-        self._journal.sessions.append(record)
+        if self._control is not None and request.path.startswith("/sandbox/"):
+            if not record.authorized:
+                return error_response(401, "Invalid API key.", code="unauthorized")
+            return await self._control(request)
+        self._journal.begin(record)
         faults = self._faults.take(record.deployment, record.transport)
         tap = Tap(request, record, faults, self._journal)
         self._taps[id(request)] = tap
-        self._journal.changed()
         try:
             response = await self._answer(request, record, target, faults)
             if not isinstance(response, web.WebSocketResponse):
@@ -139,10 +150,9 @@ class Gateway:
             raise
         finally:
             del self._taps[id(request)]
-            record.closed = True
             if record.closed_by is None:
                 record.closed_by = "server"
-            self._journal.changed()
+            self._journal.end(record)
 
     async def prepare(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         """Put the request id on an answer and tap what is written (an aiohttp signal)."""
@@ -193,7 +203,15 @@ class Gateway:
             body = ""
         if body:
             self._journal.add(record, "received", body)
+        recording = self._recording(record)
+        if recording is not None and self._replay is not None:
+            return await self._replay.serve_http(request, recording)
         return await self._http(request, target.deployment, target.route)
+
+    def _recording(self, record: SessionRecord) -> Recording | None:
+        if self._replay is None:
+            return None
+        return self._replay.next(record.transport, record.deployment)
 
     async def _strike_handshake(
         self, request: web.Request, record: SessionRecord, faults: ConnectionFaults
@@ -294,7 +312,11 @@ class Gateway:
         try:
             await connection.opened()
             server = self._sockets.get(deployment.serves)
-            if server is None:
+            recording = self._recording(record)
+            if recording is not None and self._replay is not None:
+                await self._replay.serve_socket(connection, recording)
+                await connection.close(1000)
+            elif server is None:
                 await connection.close(1003, "WebSocket is not implemented on this deployment.")
             else:
                 await server(connection, deployment)

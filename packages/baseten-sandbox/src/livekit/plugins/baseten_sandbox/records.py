@@ -7,7 +7,10 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+if TYPE_CHECKING:
+    from .recording import Recorder
 
 __all__ = ["Journal", "Message", "SessionRecord"]
 
@@ -136,10 +139,15 @@ def _parse(text: str) -> Any:
 
 
 class Journal:
-    """All sessions, and a way to wait until something holds of them without sleeping."""
+    """All sessions, and a way to wait until something holds of them without sleeping.
 
-    def __init__(self) -> None:
+    Args:
+        recorder: Where they are written too.
+    """
+
+    def __init__(self, recorder: Recorder | None = None) -> None:
         self.sessions: list[SessionRecord] = []
+        self._recorder = recorder
         self._waiters: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
 
     def changed(self) -> None:
@@ -155,11 +163,28 @@ class Journal:
                 if value:
                     future.set_result(value)
 
+    def begin(self, session: SessionRecord) -> None:
+        """Record that a session began."""
+        self.sessions.append(session)
+        if self._recorder is not None:
+            self._recorder.opened(session)
+        self.changed()
+
+    def end(self, session: SessionRecord) -> None:
+        """Record that a session is over."""
+        session.closed = True
+        if self._recorder is not None:
+            self._recorder.closed(session)
+        self.changed()
+
     def add(
         self, session: SessionRecord, direction: Literal["received", "sent"], data: str | bytes
     ) -> None:
         """Record a message."""
-        session.messages.append(Message(time.monotonic() - session.opened_at, direction, data))
+        message = Message(time.monotonic() - session.opened_at, direction, data)
+        session.messages.append(message)
+        if self._recorder is not None:
+            self._recorder.passed(session, message)
         self.changed()
 
     async def wait_for(self, condition: Callable[[], _T], *, timeout: float = 10.0) -> _T:

@@ -10,14 +10,19 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from aiohttp import web
 
-from .deployments import DEFAULT_DEPLOYMENTS, Deployment, Serves
+from .addresses import Addresses
+from .control import Control
+from .deployments import DEFAULT_DEPLOYMENTS, Deployment
 from .distance import Relay
 from .engines import SpeechDetector, Synthesizer, Transcriber
 from .engines.pool import DetectorName, EnginePool, SynthesizerName, TranscriberName
 from .faults import Fault, FaultPlan
 from .gateway import Gateway
 from .page import Page
+from .recording import Recorder
 from .records import Journal, SessionRecord
+from .replay import Replay, ReplayPace
+from .routing import MODEL_APIS_HOST
 from .servers import Servers
 
 if TYPE_CHECKING:
@@ -29,7 +34,7 @@ _T = TypeVar("_T")
 _BODY_LIMIT = 100 * 1024 * 1024
 
 
-class Sandbox:
+class Sandbox(Addresses):
     """A local Baseten on loopback.
 
     Use it as an async context manager::
@@ -56,7 +61,11 @@ class Sandbox:
         lifetime: Seconds after which a WebSocket is closed with 1001; Baseten guarantees an hour.
         agent: The file of the agent that the page at ``/`` talks to; see `page.agents.build`. The
             built-in one when ``None``.
-        warm_limit: Seconds a Qwen3-TTS session may idle.
+        idle_limit: Seconds a Qwen3-TTS session may idle.
+        record: File to write every session to, as JSON lines; see `Recorder`.
+        replay: File of recorded sessions to play in place of the models; see `Replay`.
+        replay_pace: ``"order"`` or ``"time"``; see `Replay`.
+        control: Serve ``/sandbox/…``, where faults are injected over HTTP; see `Control`.
     """
 
     def __init__(
@@ -76,14 +85,22 @@ class Sandbox:
         ping_interval: float | None = 20.0,
         lifetime: float | None = None,
         agent: Path | None = None,
-        warm_limit: float = 30.0,
+        idle_limit: float = 30.0,
+        record: Path | str | None = None,
+        replay: Path | str | None = None,
+        replay_pace: ReplayPace = "order",
+        control: bool = True,
     ) -> None:
         if not api_key.strip():
             raise ValueError("api_key can't be blank: choose any text, such as 'sandbox-key'")
         if round_trip < 0:
             raise ValueError("round_trip is a time in seconds: it can't be negative")
-        self.host = host
-        self.port = port
+        super().__init__(
+            host=host,
+            port=port,
+            tls=tls,
+            deployments=DEFAULT_DEPLOYMENTS if deployments is None else deployments,
+        )
         self.api_key = api_key
         self.faults = FaultPlan()
         self.certificate: Path | None = None
@@ -96,14 +113,9 @@ class Sandbox:
         self._tls = tls
         self._round_trip = round_trip
         self._bandwidth = bandwidth
-        self._journal = Journal()
-        self._deployments: dict[str, Deployment] = {}
-        chosen = DEFAULT_DEPLOYMENTS if deployments is None else deployments
-        for deployment in chosen:
-            if deployment.host in self._deployments:
-                raise ValueError(f"two deployments are called {deployment.host}: ids must differ")
-            self._deployments[deployment.host] = deployment
-        self._servers = Servers(self.engines, chat, warm_limit=warm_limit)
+        self._recorder = None if record is None else Recorder(Path(record))
+        self._journal = Journal(self._recorder)
+        self._servers = Servers(self.engines, chat, idle_limit=idle_limit)
         self._gateway = Gateway(
             api_key=api_key,
             deployments=self._deployments,
@@ -113,11 +125,25 @@ class Sandbox:
             sockets=self._servers.sockets,
             ping_interval=ping_interval,
             lifetime=lifetime,
+            control=self._control() if control else None,
+            replay=None if replay is None else Replay(Path(replay), pace=replay_pace),
         )
         self._page = Page(self.environ, agent=agent)
         self._runner: web.AppRunner | None = None
         self._relay: Relay | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def _control(self) -> Control:
+        async def strike(fault: Fault, deployment: str | None) -> int:
+            return await self.strike(fault, deployment=deployment)
+
+        return Control(
+            faults=self.faults,
+            journal=self._journal,
+            strike=strike,
+            find=self.deployment,
+            deploy=self.deploy,
+        )
 
     async def __aenter__(self) -> Sandbox:
         await self.start()
@@ -140,7 +166,9 @@ class Sandbox:
         if self._tls:
             from .certificates import Authority
 
-            authority = Authority("localhost", "127.0.0.1", "::1", "*.api.baseten.co")
+            authority = Authority(
+                "localhost", "127.0.0.1", "::1", "*.api.baseten.co", MODEL_APIS_HOST
+            )
             context = authority.server_context()
             self._folder = tempfile.TemporaryDirectory(prefix="baseten-sandbox-")
             self.certificate = Path(self._folder.name) / "ca.pem"
@@ -175,6 +203,8 @@ class Sandbox:
             await self._runner.cleanup()
             self._runner = None
         self.engines.close()
+        if self._recorder is not None:
+            self._recorder.close()
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
@@ -184,84 +214,6 @@ class Sandbox:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self.engines.transcriber.load)
         await loop.run_in_executor(None, self.engines.synthesizer.load)
-
-    # --- addresses
-
-    def _origin(self, scheme: Literal["http", "ws"]) -> str:
-        return f"{scheme}{'s' if self._tls else ''}://{self.host}:{self.port}"
-
-    @property
-    def origin(self) -> str:
-        """Scheme, host and port, such as ``http://127.0.0.1:8700``."""
-        return self._origin("http")
-
-    def deployment(self, id: str) -> Deployment:
-        """The deployment of that id.
-
-        Raises:
-            ValueError: There is none.
-        """
-        for deployment in self._deployments.values():
-            if deployment.id == id:
-                return deployment
-        known = ", ".join(d.id for d in self._deployments.values())
-        raise ValueError(f"no deployment is called {id!r}; there are {known}")
-
-    def deploy(self, deployment: Deployment) -> None:
-        """Add a deployment, or put it in the place of the one of its kind and id."""
-        self._deployments[deployment.host] = deployment
-
-    def url(self, deployment_id: str, route: str, *, environment: str = "production") -> str:
-        """The URL of a route of a deployment.
-
-        Args:
-            deployment_id: Its id.
-            route: ``"websocket"`` gives a ``ws`` URL, anything else an ``http`` one.
-            environment: The environment.
-        """
-        deployment = self.deployment(deployment_id)
-        is_socket = route == "websocket" or (
-            route == deployment.websocket_route and deployment.serves in ("whisper", "qwen3-asr")
-        )
-        origin = self._origin("ws" if is_socket else "http")
-        return f"{origin}/{deployment.host}/environments/{environment}/{route}"
-
-    def _first(self, serves: Serves) -> str:
-        for deployment in self._deployments.values():
-            if deployment.serves == serves:
-                return deployment.id
-        raise ValueError(f"no deployment serves {serves!r}")
-
-    @property
-    def stt_endpoint(self) -> str:
-        """WebSocket URL of the first streaming Whisper."""
-        return self.url(self._first("whisper"), "websocket")
-
-    @property
-    def qwen_stt_endpoint(self) -> str:
-        """WebSocket URL of the first Qwen3-ASR."""
-        return self.url(self._first("qwen3-asr"), "websocket")
-
-    @property
-    def tts_endpoint(self) -> str:
-        """HTTP URL of the first Orpheus that is served over HTTP."""
-        id_ = self._first("orpheus")
-        return self.url(id_, self.deployment(id_).http_route)
-
-    @property
-    def tts_websocket_endpoint(self) -> str:
-        """WebSocket URL of the first Orpheus that is served over a WebSocket."""
-        return self.url(self._first("orpheus-ws"), "websocket")
-
-    @property
-    def qwen_tts_endpoint(self) -> str:
-        """WebSocket URL of the first Qwen3-TTS."""
-        return self.url(self._first("qwen3-tts"), "websocket")
-
-    @property
-    def llm_base_url(self) -> str:
-        """Base URL of the Model APIs."""
-        return f"{self.origin}/v1"
 
     def environ(self) -> dict[str, str]:
         """The environment variables that point a user's program at this sandbox."""
@@ -274,8 +226,6 @@ class Sandbox:
         if self.certificate is not None:
             variables["SSL_CERT_FILE"] = str(self.certificate)
         return variables
-
-    # --- what happened
 
     @property
     def sessions(self) -> list[SessionRecord]:

@@ -11,8 +11,12 @@ from aiohttp import web
 from .deployments import Deployment
 from .engines.pool import EnginePool
 from .gateway import SocketServer, error_response
+from .protocols.json_tts import JsonTtsServer
 from .protocols.orpheus import OrpheusHttpServer, OrpheusSocketServer
+from .protocols.qwen3_asr import Qwen3AsrServer
+from .protocols.qwen3_tts import Qwen3TtsServer
 from .protocols.whisper import WhisperServer
+from .protocols.whisper_batch import WhisperBatchServer
 from .sockets import MODEL_ERROR
 
 if TYPE_CHECKING:
@@ -29,16 +33,20 @@ class Servers:
     Args:
         engines: The models.
         chat: Answers chat completions; rules when ``None``.
-        warm_limit: Seconds a Qwen3-TTS session may idle.
+        idle_limit: Seconds a Qwen3-TTS session may idle.
     """
 
-    def __init__(self, engines: EnginePool, chat: ChatEngine | None, *, warm_limit: float) -> None:
+    def __init__(self, engines: EnginePool, chat: ChatEngine | None, *, idle_limit: float) -> None:
         self.sockets: dict[str, SocketServer] = {
             "whisper": WhisperServer(engines),
             "orpheus-ws": OrpheusSocketServer(engines),
+            "qwen3-asr": Qwen3AsrServer(engines),
+            "qwen3-tts": Qwen3TtsServer(engines, idle_limit=idle_limit),
         }
         self._predict: dict[str, PredictServer] = {
             "orpheus": OrpheusHttpServer(engines),
+            "json-tts": JsonTtsServer(engines),
+            "whisper-batch": WhisperBatchServer(engines),
         }
         self._chat_engine = chat
         self._model_apis: Any = None

@@ -215,6 +215,11 @@ class Socket:
         self._gone.set()
         self._journal.changed()
 
+    def break_off(self) -> None:
+        """End the connection without a close frame."""
+        self.lost("fault")
+        reset_transport(self._request.transport)
+
     async def strike(self, fault: Fault) -> None:
         """Inject a fault now."""
         if self._gone.is_set():
@@ -230,8 +235,7 @@ class Socket:
             if isinstance(transport, asyncio.Transport):
                 transport.pause_reading()
         elif fault.do == "reset":
-            self.lost("fault")
-            reset_transport(transport)
+            self.break_off()
         elif fault.do == "eof":
             self.lost("fault")
             if transport is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from .recognition import RecognitionOptions
 from .schema import (
     Invalid,
     boolean,
@@ -86,18 +87,11 @@ def parse_whisper_params(value: Any) -> dict[str, Any]:
 class Metadata:
     """The first frame of a streaming session, with the runtime's defaults filled in."""
 
-    language: str | None = "en"
-    word_times: bool = False
-    detect_only: bool = False
-    encoding: str = "pcm_s16le"
-    partials: bool = False
-    partial_interval: float = 0.5
-    max_duration: int = 30
-    threshold: float = 0.5
-    min_silence_ms: int = 300
-    speech_pad_ms: int = 0
-    vad_rate: int = 16000
-    timing_info: bool = False
+    recognition: RecognitionOptions
+    encoding: str
+    vad_rate: int
+    detect_only: bool
+    timing_info: bool
 
 
 def parse_metadata(value: Any) -> Metadata:
@@ -116,16 +110,18 @@ def parse_metadata(value: Any) -> Metadata:
         raise Invalid("streaming_vad_config.sampling_rate: 8000 or 16000")
     language = whisper.get("audio_language", "en")
     return Metadata(
-        language=None if language == "auto" else language,
-        word_times=whisper.get("show_word_timestamps", False),
-        detect_only=whisper.get("language_detection_only", False),
+        recognition=RecognitionOptions(
+            language=None if language == "auto" else language,
+            word_times=whisper.get("show_word_timestamps", False),
+            partials=streaming.get("enable_partial_transcripts", False),
+            partial_interval=streaming.get("partial_transcript_interval_s", 0.5),
+            max_duration=min(streaming.get("final_transcript_max_duration_s", 30), 30),
+            threshold=vad.get("threshold", 0.5),
+            min_silence_ms=vad.get("min_silence_duration_ms", 300),
+            speech_pad_ms=vad.get("speech_pad_ms", 0),
+        ),
         encoding=streaming.get("encoding", "pcm_s16le"),
-        partials=streaming.get("enable_partial_transcripts", False),
-        partial_interval=streaming.get("partial_transcript_interval_s", 0.5),
-        max_duration=min(streaming.get("final_transcript_max_duration_s", 30), 30),
-        threshold=vad.get("threshold", 0.5),
-        min_silence_ms=vad.get("min_silence_duration_ms", 300),
-        speech_pad_ms=vad.get("speech_pad_ms", 0),
         vad_rate=vad.get("sampling_rate", 16000),
+        detect_only=whisper.get("language_detection_only", False),
         timing_info=top.get("include_timing_info", False),
     )
