@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import importlib.util
@@ -13,11 +14,14 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from livekit.agents import utils
+from livekit.plugins.baseten_common import timeout
 
 ROOT = Path(__file__).parents[2]
 TRUSSES = ROOT / "examples" / "trusses"
@@ -28,7 +32,7 @@ PYTHON = ">=3.10,<3.13"
 # Whoever says or reads chords starts with these, in this order, so that all agree on the chords.
 WORDS = """
     amber birch cedar delta ember flint grove hazel ivory jade kelp larch maple north ocean pearl
-    quartz river stone tulip umber violet willow yarrow zinc thunder patience
+    quartz river stone tulip umber violet willow yarrow zinc cedar. ember. thunder patience
 """
 
 
@@ -100,7 +104,7 @@ class TrussServer:
         rendered: The build contexts.
         truss: Folder name of the truss.
         model: A file in place of the truss's own ``model.py``, next to it.
-        ping: ``runtime.transport.ping_interval_seconds`` and ``ping_timeout_seconds``.
+        ping: ``ping_interval_seconds`` and ``ping_timeout_seconds`` of ``runtime.transport``.
         loading: Whether `load` blocks until `loaded` is called.
     """
 
@@ -110,7 +114,7 @@ class TrussServer:
         truss: str,
         *,
         model: str | None = None,
-        ping: float | None = None,
+        ping: tuple[float, float] | None = None,
         loading: bool = False,
     ) -> None:
         context = rendered.folder / truss
@@ -125,7 +129,10 @@ class TrussServer:
             shutil.copy(HERE / "models" / model, self.folder / "model" / "substitute.py")
             config = config.replace("filename: model.py", "filename: substitute.py")
         if ping:
-            config = re.sub(r"(ping_\w+_seconds): null", rf"\1: {ping}", config)
+            for name, seconds in zip(("interval", "timeout"), ping, strict=True):
+                config = config.replace(
+                    f"ping_{name}_seconds: null", f"ping_{name}_seconds: {seconds}"
+                )
         (self.folder / "config.yaml").write_text(config)
         (self.folder / "words").write_text(WORDS)
         if loading:
@@ -160,6 +167,11 @@ class TrussServer:
         """What the server has written."""
         return (self.folder / "log").read_text()
 
+    @property
+    def sessions(self) -> int:
+        """How many WebSockets it has accepted."""
+        return self.log.count("[accepted]")
+
     def get(self, path: str) -> int:
         """The status of a GET request; 0 when nobody answers."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
@@ -179,6 +191,12 @@ class TrussServer:
                 raise RuntimeError(f"the Truss server answers {status}:\n{self.log[-4000:]}")
             time.sleep(0.05)
 
+    async def accepted(self, count: int) -> None:
+        """Wait until it has accepted so many WebSockets, as its log tells."""
+        async with timeout(20):
+            while self.sessions < count:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
     def loaded(self) -> None:
         """Let `load` go on."""
         (self.folder / "loading").unlink()
@@ -197,6 +215,28 @@ class TrussServer:
         """End the process at once."""
         self._process.kill()
         self._process.wait(timeout=10)
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("BASETEN_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+async def no_task_is_left() -> AsyncIterator[None]:
+    before = asyncio.all_tasks()
+    yield
+    left = asyncio.all_tasks() - before - {asyncio.current_task()}
+    if left:
+        _, left = await asyncio.wait(left, timeout=5)
+    assert not left
+
+
+@pytest.fixture(autouse=True)
+async def http_context(no_task_is_left: None) -> AsyncIterator[None]:
+    async with utils.http_context.open():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -231,14 +271,20 @@ def _shared(rendered: Rendered, truss: str, **options: object) -> Iterator[Truss
 
 @pytest.fixture(scope="session")
 def whisper(rendered: Rendered) -> Iterator[TrussServer]:
-    """Streaming Whisper on exact engines, with quick pings."""
-    yield from _shared(rendered, "streaming-whisper", model="whisper.py", ping=0.5)
+    """Streaming Whisper on exact engines."""
+    yield from _shared(rendered, "streaming-whisper", model="whisper.py")
 
 
 @pytest.fixture(scope="session")
 def orpheus(rendered: Rendered) -> Iterator[TrussServer]:
     """Orpheus on an exact engine."""
     yield from _shared(rendered, "orpheus-websocket", model="orpheus.py")
+
+
+@pytest.fixture
+def vocabulary() -> list[str]:
+    """Words to say, without those that make a model fail."""
+    return WORDS.split()[:-4]
 
 
 @pytest.fixture(scope="session")

@@ -52,9 +52,10 @@ async def test_what_the_protocol_rejects_closes_with_the_words_of_truss(
 
 
 async def test_the_ping_that_the_configuration_sets_comes_and_wants_its_pong(
-    whisper: Any, client: aiohttp.ClientSession
+    start: Callable[..., Any], client: aiohttp.ClientSession
 ) -> None:
-    async with client.ws_connect(whisper.endpoint, autoping=False) as ws:
+    server = start("streaming-whisper", model="whisper.py", ping=(0.2, 0.5))
+    async with client.ws_connect(server.endpoint, autoping=False) as ws:
         messages = [await ws.receive(timeout=10), await ws.receive(timeout=10)]
     assert messages[0].type is aiohttp.WSMsgType.PING
     assert messages[1].type is aiohttp.WSMsgType.CLOSE
