@@ -6,7 +6,7 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 __all__ = ["ConnectionFaults", "Fault", "FaultAction", "FaultPlan", "FaultPoint", "FaultUnit"]
 
@@ -91,6 +91,13 @@ class Fault:
     def __post_init__(self) -> None:
         if self.do in ("status", "park"):
             object.__setattr__(self, "on", "handshake")
+        # Faults also come from files and over HTTP, where no type checker looked at them.
+        for name, allowed in (("do", FaultAction), ("on", FaultPoint), ("unit", FaultUnit)):
+            if getattr(self, name) not in get_args(allowed):
+                raise ValueError(f"{name} is one of {', '.join(get_args(allowed))}")
+        for name in ("after", "status", "code"):
+            if not isinstance(getattr(self, name), int):
+                raise ValueError(f"{name} must be a whole number")
         if self.after < 0:
             raise ValueError("after counts what passes first: it can't be negative")
         if self.do in _MANGLING and self.on not in ("receive", "send"):
