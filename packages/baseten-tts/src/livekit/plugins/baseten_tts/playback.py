@@ -34,6 +34,7 @@ class Playback:
         self._resampler: rtc.AudioResampler | None = None
         self._odd = b""
         self._samples = 0
+        self._piece_start = 0.0
         emitter.initialize(
             request_id=request_id,
             sample_rate=sample_rate,
@@ -56,8 +57,9 @@ class Playback:
             note(provider_id)
 
     def begin_piece(self) -> None:
-        """That audio from another source follows; half a sample of the last one is dropped."""
+        """That what follows counts its time anew, and starts with a whole sample."""
         self._odd = b""
+        self._piece_start = self._samples / self._rate
 
     def play(self, audio: Audio) -> None:
         """Audio of any rate; a sample cut in two is put together."""
@@ -79,8 +81,9 @@ class Playback:
 
     def caption(self, spoken: Spoken) -> None:
         """A piece of the text with its time."""
+        start = self._piece_start
         self._emitter.push_timed_transcript(
-            TimedString(spoken.text, start_time=spoken.start, end_time=spoken.end)
+            TimedString(spoken.text, start_time=start + spoken.start, end_time=start + spoken.end)
         )
 
     def be_silent(self) -> None:

@@ -11,6 +11,7 @@ from .playback import Playback
 from .script import Script
 from .sentences import SentenceSpeech
 from .warm import Line
+from .words import speakable
 
 if TYPE_CHECKING:
     from .tts import TTS
@@ -76,7 +77,7 @@ class SynthesizeStream(tts.SynthesizeStream):
             if over_http:
                 await self._over_http(_texts(sentences), playback)
             else:
-                await self._paced(_texts(sentences), playback)
+                await self._in_pieces(_texts(sentences), playback)
         finally:
             await sentences.aclose()
             await aio.cancel_and_wait(feeding)
@@ -92,20 +93,13 @@ class SynthesizeStream(tts.SynthesizeStream):
         )
         await conversation.speak(script, playback)
 
-    async def _paced(self, texts: AsyncIterator[str], playback: Playback) -> None:
-        script = Script()
-
-        async def collect() -> None:
-            async for text in texts:
-                # A tokenizer may have dropped the space between two sentences.
-                script.add(text if text[-1:].isspace() else text + " ")
-            script.end()
-
-        collecting = asyncio.create_task(collect(), name="baseten.tts.paced")
-        try:
-            await self._over_websocket(script, playback)
-        finally:
-            await aio.cancel_and_wait(collecting)
+    async def _in_pieces(self, texts: AsyncIterator[str], playback: Playback) -> None:
+        # An utterance each: a server that gathers words would wait for the next sentence, and a
+        # pacer waits for the audio of this one.
+        async for text in texts:
+            if speakable(text):
+                playback.begin_piece()
+                await self._over_websocket(Script(text), playback)
 
     async def _over_http(self, texts: AsyncIterator[str], playback: Playback) -> None:
         synthesis = self._baseten._synthesis(

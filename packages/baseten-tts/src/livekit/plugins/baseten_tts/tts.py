@@ -118,7 +118,8 @@ class TTS(tts.TTS):
             sample_rate: ``generic``: Hz of the speech handed out, and of audio that comes without
                 a header.
             tokenizer: Finds the sentences that are spoken one by one. Over HTTP the default is
-                LiveKit's; over a WebSocket text goes out as it comes unless one is given.
+                LiveKit's; over a WebSocket text goes out word by word as it comes, unless one is
+                given.
             text_pacing: Hold later sentences back until the audio runs low, so that less is wasted
                 on interruptions.
             warm_sockets: WebSockets to keep dialled ahead. Each holds a place of a replica's

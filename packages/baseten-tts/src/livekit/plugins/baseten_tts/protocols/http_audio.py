@@ -81,6 +81,7 @@ class AudioBody:
         self._seconds = 0.0
         self._held = bytearray()
         self._failed = False
+        self._guessed = False  # that the body is text, which its media type doesn't say
         self._read: Callable[[bytes], list[Event]] = self._sniff
         self._wav: WavReader | None = None
         if self._type.startswith("text/") or self._type.endswith(("json", "xml")):
@@ -103,8 +104,7 @@ class AudioBody:
             return []
         events: list[Event] = []
         if self._read == self._sniff:
-            self._read = self._pcm
-            events = self._pcm(bytes(self._held))
+            events = self._unsniffed()
         elif self._read == self._hold:
             events = self._document(bytes(self._held))
         if any(isinstance(event, Failed) for event in events):
@@ -124,8 +124,8 @@ class AudioBody:
         if self._type in _CODEC_TYPES or any(head.startswith(magic) for magic in _CODECS):
             kind = next((name for m, name in _CODECS.items() if head.startswith(m)), self._type)
             return [Failed(f"the model sends {kind}: have it send WAV or PCM", retryable=False)]
-        if _looks_like_json(head):
-            self._read = self._hold
+        if _is_text(head):
+            self._read, self._guessed = self._hold, True
             return []
         self._held.clear()
         if head.startswith(b"RIFF") and head[8:12] == b"WAVE":
@@ -134,6 +134,13 @@ class AudioBody:
         else:
             self._read = self._pcm
         return self._read(head)
+
+    def _unsniffed(self) -> list[Event]:
+        data = bytes(self._held)
+        self._read = self._pcm
+        if data and _is_text(data):
+            return [Failed(payload=data.decode())]
+        return self._pcm(data)
 
     def _hold(self, data: bytes) -> list[Event]:
         self._held += data
@@ -160,9 +167,9 @@ class AudioBody:
         try:
             document = json.loads(text)
         except (ValueError, RecursionError):
-            if not text:
-                return []
-            return [Failed(payload=text)]
+            if self._guessed and not _is_text(data[:256]):
+                return self._pcm(data)
+            return [Failed(payload=text)] if text else []
         if not self._json_audio or not isinstance(document, dict) or document.get("error"):
             return [Failed(payload=document)]
         # A truss may wrap its answer once more.
@@ -187,7 +194,7 @@ class AudioBody:
         self._read = self._sniff
         events = self.feed(data)
         if self._read == self._sniff:
-            events += self._pcm(bytes(self._held))
+            events += self._unsniffed()
         elif self._read == self._hold:
             return [Failed("the audio in the answer is JSON again", retryable=False)]
         return events
@@ -197,8 +204,6 @@ def _is_rate(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 4000 <= value <= 384000
 
 
-def _looks_like_json(head: bytes) -> bool:
-    text = head.lstrip()
-    if not text.startswith((b"{", b"[")):
-        return False
-    return all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head[:64])
+def _is_text(data: bytes) -> bool:
+    # Speech starts near silence, where bytes are none of these.
+    return all(32 <= byte < 127 or byte in b"\t\r\n" for byte in data)

@@ -1,0 +1,278 @@
+"""What goes wrong at the other end is an error, and never half an utterance passed off as whole."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from typing import Any
+
+import pytest
+
+from livekit.agents import (
+    APIConnectionError,
+    APIConnectOptions,
+    APIError,
+    APIStatusError,
+    APITimeoutError,
+    tts as agents_tts,
+)
+from livekit.plugins.baseten_common import timeout
+from livekit.plugins.baseten_sandbox import Fault, Sandbox
+
+from .conftest import Listen, Make, heard
+
+BOTH = pytest.mark.parametrize("over", ["http", "websocket"])
+ONCE = APIConnectOptions(max_retry=0, timeout=2.0)
+HASTY = APIConnectOptions(max_retry=0, timeout=0.3)
+AGAIN = APIConnectOptions(max_retry=3, retry_interval=0.01, timeout=2.0)
+TEXT = "one two three four five six seven eight nine ten eleven twelve."
+
+
+class Outcome:
+    def __init__(self) -> None:
+        self.audio = b""
+        self.error: BaseException | None = None
+        self.events: list[agents_tts.TTSError] = []
+
+    @property
+    def words(self) -> list[str]:
+        return heard(self.audio)
+
+
+async def attempt(
+    tts: agents_tts.TTS, options: APIConnectOptions, *, whole: bool = False, text: str = TEXT
+) -> Outcome:
+    outcome = Outcome()
+    tts.on("error", outcome.events.append)
+    stream: Any = (
+        tts.synthesize(text, conn_options=options) if whole else tts.stream(conn_options=options)
+    )
+    try:
+        async with stream:
+            if not whole:
+                stream.push_text(text)
+                stream.end_input()
+            async for event in stream:
+                outcome.audio += bytes(event.frame.data)
+    except Exception as e:
+        outcome.error = e
+    tts.off("error", outcome.events.append)
+    return outcome
+
+
+@pytest.mark.parametrize(
+    ("status", "retried"),
+    [(400, False), (401, False), (404, False), (422, False), (429, True), (500, True), (503, True)],
+)
+@BOTH
+async def test_a_refusal_carries_the_servers_words(
+    make: Make, sandbox: Sandbox, over: str, status: int, retried: bool
+) -> None:
+    fault = Fault(do="status", status=status, body={"error": "the very words"})
+    sandbox.faults.add(fault, times=None)
+    options = APIConnectOptions(max_retry=2, retry_interval=0.01, timeout=2.0)
+    outcome = await attempt(make(over, warm_sockets=0), options)
+    assert isinstance(outcome.error, APIStatusError)
+    assert outcome.error.status_code == status
+    assert "the very words" in str(outcome.error)
+    assert outcome.error.request_id
+    tries = 3 if retried else 1
+    assert len(sandbox.sessions) == tries
+    assert [event.recoverable for event in outcome.events] == [True] * (tries - 1) + [False]
+
+
+@BOTH
+async def test_a_wrong_key_is_refused_and_shows_nowhere(
+    make: Make, over: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    tts = make(over, api_key="a-secret-key", warm_sockets=0)
+    outcome = await attempt(tts, AGAIN)
+    assert isinstance(outcome.error, APIStatusError)
+    assert outcome.error.status_code == 401
+    for text in (caplog.text, repr(outcome.error), repr(vars(tts)), str(outcome.error.__cause__)):
+        assert "a-secret-key" not in text
+    assert outcome.error.__cause__ is None
+
+
+@BOTH
+async def test_nobody_listening_is_retried(make: Make, over: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        scheme = {"http": "http", "websocket": "ws"}[over]
+        tts = make(f"{scheme}://127.0.0.1:{taken.getsockname()[1]}/x", warm_sockets=0)
+        outcome = await attempt(tts, AGAIN)
+    assert isinstance(outcome.error, APIConnectionError)
+    assert len(outcome.events) == 4
+
+
+@BOTH
+@pytest.mark.parametrize("whole", [True, False])
+async def test_a_silent_peer_times_out(
+    make: Make, sandbox: Sandbox, over: str, whole: bool
+) -> None:
+    sandbox.faults.add(Fault(do="park"), times=None)
+    outcome = await attempt(make(over, warm_sockets=0), HASTY, whole=whole)
+    assert isinstance(outcome.error, APITimeoutError)
+
+
+@BOTH
+async def test_a_mute_server_times_out_and_what_came_is_heard(
+    make: Make, sandbox: Sandbox, over: str
+) -> None:
+    sandbox.faults.add(Fault(do="mute", on="send", kind="binary", after=8), times=None)
+    outcome = await attempt(make(over, warm_sockets=0), HASTY)
+    assert isinstance(outcome.error, APITimeoutError)
+    assert not outcome.error.retryable
+    assert outcome.words[:2] == ["one", "two"]
+    assert outcome.audio == b"".join(sandbox.sessions[0].sent_frames)
+
+
+BROKEN = {
+    "websocket": [
+        Fault(do="close", on="send", kind="binary", after=3, code=1011),
+        Fault(do="close", on="send", kind="binary", after=3, code=1000),
+        Fault(do="reset", on="send", kind="binary", after=3),
+        Fault(do="eof", on="send", kind="binary", after=3),
+        Fault(do="send", on="send", kind="binary", after=3, payload={"error": "out of tokens"}),
+        Fault(do="send", on="send", kind="binary", after=3, payload="plain words"),
+    ],
+    "http": [
+        Fault(do="eof", on="send", after=10001, unit="bytes"),
+        Fault(do="reset", on="send", after=10000, unit="bytes"),
+        Fault(do="finish", on="send", after=5000, unit="bytes"),
+    ],
+}
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize(
+    ("over", "fault"), [(over, fault) for over, faults in BROKEN.items() for fault in faults]
+)
+async def test_half_an_utterance_is_an_error_and_is_not_said_again(
+    make: Make, sandbox: Sandbox, over: str, fault: Fault, whole: bool
+) -> None:
+    sandbox.faults.add(fault, times=None)
+    outcome = await attempt(make(over, warm_sockets=0), AGAIN, whole=whole)
+    assert isinstance(outcome.error, APIError)
+    assert not outcome.error.retryable
+    assert [event.recoverable for event in outcome.events] == [False]
+    assert len(sandbox.sessions) == 1
+    assert outcome.audio  # what was received was handed out
+    if over == "websocket":
+        assert len(outcome.audio) == 3 * 4096
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize(
+    ("over", "fault"),
+    [
+        ("websocket", Fault(do="close", code=1011, on="receive", after=3)),
+        ("websocket", Fault(do="close", code=1000, on="receive", after=3)),
+        ("websocket", Fault(do="reset", on="receive", after=3)),
+        ("websocket", Fault(do="close", code=1012)),
+        ("http", Fault(do="reset")),
+        ("http", Fault(do="status", status=200, body=b"")),
+        ("http", Fault(do="status", status=200, body={"error": "no GPU"})),
+        ("http", Fault(do="status", status=200, body=b"an error in words")),
+        ("http", Fault(do="status", status=502, body="Error making prediction")),
+    ],
+)
+async def test_before_any_audio_it_is_tried_again(
+    make: Make, sandbox: Sandbox, over: str, fault: Fault, whole: bool
+) -> None:
+    sandbox.faults.add(fault)
+    outcome = await attempt(make(over, warm_sockets=0), AGAIN, whole=whole)
+    assert outcome.error is None
+    assert outcome.words == TEXT.split()
+    assert [event.recoverable for event in outcome.events] == [True]
+    assert len(sandbox.sessions) == 2
+
+
+async def test_a_json_answer_with_200_is_an_error_with_its_words(
+    make: Make, sandbox: Sandbox
+) -> None:
+    sandbox.faults.add(Fault(do="status", status=200, body={"error": "unknown voice 'bob'"}))
+    outcome = await attempt(make("http"), AGAIN)
+    assert isinstance(outcome.error, APIError)
+    assert "unknown voice 'bob'" in str(outcome.error)
+    assert len(sandbox.sessions) == 1  # such a request would fail again
+
+
+async def test_a_later_sentence_is_tried_again_alone(make: Make, sandbox: Sandbox) -> None:
+    first, second = "This is the first sentence of two.", "And this is the second of them."
+    sandbox.faults.add()
+    sandbox.faults.add(Fault(do="status", status=503))
+    outcome = await attempt(make("http"), AGAIN, text=f"{first} {second}")
+    assert outcome.error is None
+    assert outcome.words == f"{first} {second}".split()
+    assert [event.recoverable for event in outcome.events] == [True]
+    assert len(sandbox.sessions) == 3
+
+
+async def test_a_session_protocol_is_named_as_the_wrong_one(make: Make, sandbox: Sandbox) -> None:
+    sandbox.faults.add(Fault(do="send", payload={"type": "session.created"}))
+    outcome = await attempt(make(warm_sockets=0), AGAIN)
+    assert "model=" in str(outcome.error)
+    assert len(sandbox.sessions) == 1
+
+
+async def test_a_long_healthy_answer_has_no_limit_in_all(make: Make, sandbox: Sandbox) -> None:
+    sandbox.faults.add(Fault(do="delay", seconds=0.04, on="send", count=None))
+    outcome = await attempt(make("http"), APIConnectOptions(max_retry=0, timeout=0.8))
+    assert outcome.error is None
+    assert outcome.words == TEXT.split()
+
+
+@BOTH
+async def test_stopping_reaches_the_server_and_leaves_no_socket(
+    make: Make, sandbox: Sandbox, over: str
+) -> None:
+    sandbox.faults.add(Fault(do="mute", on="send", kind="binary", after=2))
+    tts = make(over, warm_sockets=0)
+    stream = tts.stream()
+    stream.push_text(TEXT)
+    stream.end_input()
+    await anext(stream)
+    loop = asyncio.get_running_loop()
+    before = loop.time()
+    await stream.aclose()
+    assert loop.time() - before < 0.5  # doesn't wait for a server that doesn't answer
+    (session,) = await sandbox.wait_sessions(1, closed=True)
+    assert session.closed_by == "client"
+    await sandbox.wait_for(lambda: sandbox.open_sockets == 0)
+
+
+@BOTH
+async def test_closing_the_tts_stops_what_is_being_spoken(
+    make: Make, sandbox: Sandbox, over: str
+) -> None:
+    sandbox.faults.add(Fault(do="mute", on="send", kind="binary", after=2))
+    tts = make(over)
+    stream = tts.stream()
+    stream.push_text(TEXT)
+    stream.end_input()
+    await anext(stream)
+    async with timeout(2):
+        await tts.aclose()
+    await sandbox.wait_for(lambda: sandbox.open_sockets == 0)
+    await stream.aclose()
+
+
+async def test_a_paced_text_fails_as_a_whole_after_audio(make: Make, sandbox: Sandbox) -> None:
+    sandbox.faults.add()
+    sandbox.faults.add(Fault(do="close", code=1011, on="receive", after=2), times=None)
+    tts = make(text_pacing=True, warm_sockets=0)
+    outcome = await attempt(tts, ONCE, text="This is the first sentence of two. And a second one.")
+    assert isinstance(outcome.error, APIError)
+    assert outcome.words == ["This", "is", "the", "first", "sentence", "of", "two."]
+
+
+async def test_no_word_of_the_text_is_logged(
+    make: Make, listen: Listen, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="livekit.plugins")
+    sandbox.faults.add(Fault(do="reset", on="receive", after=3))
+    await listen(make(), "Confidential matters.")
+    assert "Confidential" not in caplog.text

@@ -1,0 +1,194 @@
+"""Connections are dialled ahead, watched, replaced and given up."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+
+import pytest
+
+from livekit.agents import APIConnectOptions
+from livekit.plugins.baseten_sandbox import Fault, Sandbox
+from livekit.plugins.baseten_tts import TTS
+
+from .conftest import Listen, Make, heard
+
+ONCE = APIConnectOptions(max_retry=0, timeout=5.0)
+
+
+async def is_warm(tts: TTS, sandbox: Sandbox, number: int = 1) -> None:
+    assert tts._sockets is not None
+    sockets = tts._sockets
+    await sandbox.wait_for(lambda: sandbox.open_sockets == number)
+    # The server sees a connection a moment before the client does.
+    for _ in range(10000):
+        if sockets.idle == number:
+            return
+        await asyncio.sleep(0)
+    raise AssertionError(f"{sockets.idle} sockets are waiting")
+
+
+async def test_the_first_utterance_is_as_warm_as_any(
+    make: Make, listen: Listen, sandbox: Sandbox
+) -> None:
+    tts = make()
+    tts.prewarm()
+    tts.prewarm()  # as often as one likes
+    await is_warm(tts, sandbox)
+    reused: list[tuple[bool, float]] = []
+    tts.on("metrics_collected", lambda m: reused.append((m.connection_reused, m.acquire_time)))
+    for _ in range(3):
+        await is_warm(tts, sandbox)
+        assert await listen(tts, "hello there") == ["hello", "there"]
+    assert [flag for flag, _ in reused] == [True] * 3
+    assert max(seconds for _, seconds in reused) < 0.05
+    await is_warm(tts, sandbox)
+    assert len(sandbox.sessions) == 4
+
+
+async def test_without_warm_sockets_none_is_left(
+    make: Make, listen: Listen, sandbox: Sandbox
+) -> None:
+    tts = make(warm_sockets=0)
+    tts.prewarm()
+    await listen(tts, "hello")
+    await sandbox.wait_for(lambda: sandbox.open_sockets == 0)
+    assert len(sandbox.sessions) == 1
+
+
+async def test_a_number_of_them_can_wait(make: Make, listen: Listen, sandbox: Sandbox) -> None:
+    tts = make(warm_sockets=3)
+    tts.prewarm()
+    await is_warm(tts, sandbox, 3)
+    await listen(tts, "hello")
+    await is_warm(tts, sandbox, 3)
+
+
+@pytest.mark.parametrize(
+    "death", [Fault(do="reset"), Fault(do="close", code=1012), Fault(do="close", code=1000)]
+)
+async def test_one_that_dies_is_replaced_before_it_is_needed(
+    make: Make, listen: Listen, sandbox: Sandbox, death: Fault
+) -> None:
+    tts = make()
+    tts.prewarm()
+    await is_warm(tts, sandbox)
+    assert await sandbox.strike(death) == 1
+    await sandbox.wait_sessions(2)
+    await is_warm(tts, sandbox)
+    async with tts.stream(conn_options=ONCE) as stream:
+        stream.push_text("still here")
+        stream.end_input()
+        assert heard([bytes(e.frame.data) async for e in stream]) == ["still", "here"]
+
+
+@pytest.mark.parametrize(
+    "death",
+    [
+        Fault(do="reset", on="receive", after=1),
+        Fault(do="close", code=1000, on="receive", after=1),
+        Fault(do="close", code=1011, on="receive", after=2),
+    ],
+)
+@pytest.mark.parametrize("whole", [True, False])
+async def test_one_that_dies_on_first_use_is_redialled_once(
+    make: Make, sandbox: Sandbox, death: Fault, whole: bool
+) -> None:
+    sandbox.faults.add(death)
+    tts = make()
+    errors: list[object] = []
+    tts.on("error", errors.append)
+    tts.prewarm()
+    await is_warm(tts, sandbox)
+    if whole:
+        frame = await tts.synthesize("all of it", conn_options=ONCE).collect()
+        audio = bytes(frame.data)
+    else:
+        async with tts.stream(conn_options=ONCE) as stream:
+            for piece in ("al", "l of", " it"):
+                stream.push_text(piece)
+            stream.end_input()
+            audio = b"".join([bytes(e.frame.data) async for e in stream])
+    assert heard(audio) == ["all", "of", "it"]
+    assert errors == []
+
+
+async def test_a_server_that_refuses_is_not_dialled_for_ever(make: Make, sandbox: Sandbox) -> None:
+    tts = make(api_key="wrong")
+    tts.prewarm()
+    assert tts._sockets is not None
+    await sandbox.wait_sessions(1)
+    while tts._sockets._filling:
+        await asyncio.wait(tts._sockets._filling, timeout=5)
+    assert len(sandbox.sessions) == 1
+
+
+async def test_one_on_its_way_is_waited_for(make: Make, sandbox: Sandbox) -> None:
+    sandbox.faults.add(Fault(do="park", seconds=0.2))
+    tts = make()
+    tts.prewarm()
+    await tts.synthesize("hello", conn_options=ONCE).collect()
+    assert sandbox.sessions[0].received_texts  # the one of prewarm(), not a second one
+
+
+async def test_they_are_given_up_when_nobody_speaks(
+    make: Make, listen: Listen, sandbox: Sandbox
+) -> None:
+    tts = make(warm_lifetime=0.3)
+    tts.prewarm()
+    await is_warm(tts, sandbox)
+    await sandbox.wait_for(lambda: sandbox.open_sockets == 0)
+    assert len(sandbox.sessions) == 1
+    assert await listen(tts, "back again") == ["back", "again"]
+    await is_warm(tts, sandbox)
+
+
+async def test_a_tts_that_is_dropped_leaves_nothing_open(sandbox: Sandbox, listen: Listen) -> None:
+    tts: TTS | None = TTS(api_key=sandbox.api_key, model_endpoint=sandbox.tts_websocket_endpoint)
+    assert tts is not None
+    tts.prewarm()
+    await listen(tts, "hello")
+    await is_warm(tts, sandbox)
+    tts = None
+    gc.collect()
+    await sandbox.wait_for(lambda: sandbox.open_sockets == 0)
+
+
+async def test_prewarm_without_a_loop_or_a_session_does_nothing(sandbox: Sandbox) -> None:
+    tts = TTS(api_key="k", model_endpoint=sandbox.tts_websocket_endpoint)
+    await asyncio.to_thread(tts.prewarm)
+    TTS(api_key="k", model_endpoint=sandbox.tts_endpoint).prewarm()
+    await tts.aclose()
+    assert sandbox.sessions == []
+
+
+@pytest.mark.timeout(180)
+async def test_interruptions_at_any_moment_leave_only_the_warm_socket(
+    make: Make, listen: Listen, sandbox: Sandbox
+) -> None:
+    tts = make()
+    tts.prewarm()
+    choice = random.Random(4)
+    text = "one two three four five six seven eight nine ten eleven twelve"
+    reused: list[bool] = []
+    for _ in range(100):
+        await is_warm(tts, sandbox)
+        stream = tts.stream(conn_options=ONCE)
+        for word in text.split():
+            stream.push_text(word + " ")
+        if choice.random() < 0.3:
+            for _ in range(choice.randrange(40)):
+                await asyncio.sleep(0)
+            await stream.aclose()
+            continue
+        stream.end_input()
+        audio = b"".join([bytes(e.frame.data) async for e in stream])
+        assert len(audio) >= 12 * 0.3 * 48000
+        reused.append(stream._connection_reused)
+        await stream.aclose()
+    assert all(reused)
+    await is_warm(tts, sandbox)
+    open_sessions = [s for s in sandbox.sessions if not s.closed]
+    assert len(open_sessions) == 1
+    assert open_sessions[0].received_texts == []
