@@ -28,6 +28,7 @@ TRUSSES = ROOT / "examples" / "trusses"
 HERE = Path(__file__).parent
 # Later ones need a certifi that mirrors may not have yet. The server's numpy has no wheel for 3.13.
 TRUSS = "truss==0.18.35"
+_ACCEPTED = "[accepted]"
 PYTHON = ">=3.10,<3.13"
 # Whoever says or reads chords starts with these, in this order, so that all agree on the chords.
 WORDS = """
@@ -170,7 +171,7 @@ class TrussServer:
     @property
     def sessions(self) -> int:
         """How many WebSockets it has accepted."""
-        return self.log.count("[accepted]")
+        return self.log.count(_ACCEPTED)
 
     def get(self, path: str) -> int:
         """The status of a GET request; 0 when nobody answers."""
@@ -191,11 +192,15 @@ class TrussServer:
                 raise RuntimeError(f"the Truss server answers {status}:\n{self.log[-4000:]}")
             time.sleep(0.05)
 
-    async def accepted(self, count: int) -> None:
-        """Wait until it has accepted so many WebSockets, as its log tells."""
+    async def wrote(self, words: str, count: int = 1) -> None:
+        """Wait until the words stand in its log so many times."""
         async with timeout(20):
-            while self.sessions < count:  # noqa: ASYNC110
+            while self.log.count(words) < count:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
+
+    async def accepted(self, count: int) -> None:
+        """Wait until it has accepted so many WebSockets."""
+        await self.wrote(_ACCEPTED, count)
 
     def loaded(self) -> None:
         """Let `load` go on."""
