@@ -10,7 +10,7 @@ Installed with the package, so a test only has to ask::
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -38,7 +38,7 @@ def baseten_sandbox(request: pytest.FixtureRequest) -> Iterator[BackgroundSandbo
     engines = str(request.config.getini("baseten_sandbox_engines"))
     if engines not in ("models", "tones"):
         raise pytest.UsageError(f'baseten_sandbox_engines is "models" or "tones", not {engines!r}')
-    chosen = "tones" if engines == "tones" else None
+    chosen: Literal["tones"] | None = "tones" if engines == "tones" else None
     with BackgroundSandbox(transcriber=chosen, synthesizer=chosen) as sandbox:
         sandbox.load_now()
         yield sandbox
