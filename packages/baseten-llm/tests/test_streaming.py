@@ -287,3 +287,56 @@ async def test_walking_away_frees_the_connection_and_the_next_answer_works(serve
             break
     await served.sandbox.wait_for(lambda: served.chats[0].closed)
     assert (await llm.chat(chat_ctx=ask("y")).collect()).text == "Two."
+
+
+async def test_an_error_with_status_200_is_told(serve, ask) -> None:
+    served = await serve(Refusal(200, {"error": "invalid input: too many words"}))
+    with pytest.raises(APIError, match="too many words"):
+        await served.llm().chat(chat_ctx=ask("x"), conn_options=ONCE).collect()
+
+
+async def test_a_server_that_does_not_stream_is_understood(serve, ask) -> None:
+    function = {"name": "get_weather", "arguments": '{"city": "Rome"}'}
+    message = {
+        "role": "assistant",
+        "content": "One moment.",
+        "tool_calls": [{"id": "id1", "type": "function", "function": function}],
+    }
+    choice = {"index": 0, "message": message, "finish_reason": "tool_calls"}
+    usage = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
+    body = {"id": "x", "choices": [choice], "usage": usage}
+    served = await serve(Refusal(200, body))
+    answer = await served.llm().chat(chat_ctx=ask("x"), tools=[get_weather]).collect()
+    assert (answer.text, answer.tool_calls[0].call_id) == ("One moment.", "id1")
+    assert answer.usage.total_tokens == 7
+
+
+async def test_a_page_in_place_of_an_answer_is_an_error(serve, ask) -> None:
+    served = await serve(Refusal(200, "<html>Welcome</html>", {"Content-Type": "text/html"}))
+    with pytest.raises(APIConnectionError):
+        await served.llm().chat(chat_ctx=ask("x"), conn_options=ONCE).collect()
+
+
+@pytest.mark.parametrize("reason", ["abort", "error"])
+async def test_an_answer_given_up_by_the_server_is_an_error(serve, ask, reason) -> None:
+    body = event({"content": "Good"}) + event({}, reason) + b"data: [DONE]\n\n"
+    served = await serve([Raw(body)])
+    with pytest.raises(APIConnectionError) as caught:
+        await served.llm().chat(chat_ctx=ask("x"), conn_options=TWICE).collect()
+    assert not caught.value.retryable
+
+
+async def test_an_error_event_is_told_by_its_name(serve, ask) -> None:
+    served = await serve([Raw(b'event: error\ndata: {"detail": "unsupported input"}\n\n')])
+    with pytest.raises(APIError, match="unsupported input"):
+        await served.llm().chat(chat_ctx=ask("x"), conn_options=ONCE).collect()
+
+
+async def test_closing_the_llm_ends_a_running_answer_with_an_error(serve, ask) -> None:
+    served = await serve([Text("Good"), Silence()])
+    llm = served.llm()
+    stream = llm.chat(chat_ctx=ask("x"), conn_options=ONCE)
+    assert (await stream.__anext__()).delta.content == "Good"
+    await llm.aclose()
+    with pytest.raises(APIError):
+        await stream.collect()

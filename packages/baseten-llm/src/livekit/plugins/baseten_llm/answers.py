@@ -25,6 +25,10 @@ class FailureFrame(Exception):
         self.frame = frame
 
 
+# Finish reasons of answers that the server didn't bring to an end.
+_BROKEN = frozenset({"abort", "error"})
+
+
 @dataclass
 class _Call:
     id: str
@@ -66,6 +70,7 @@ class Answer:
             FailureFrame: the server reports an error.
             ValueError: the answer is garbled.
             APIError: the answer ended in the middle of a tool call, or before it began.
+            ConnectionError: the server gave the answer up.
         """
         for event in self._events.feed(received):
             self.progress += 1
@@ -79,6 +84,23 @@ class Answer:
             if event.get("error") or event.get("object") == "error":
                 raise FailureFrame(event)
             yield from self._chunks(event)
+
+    def take_whole(self, body: bytes) -> Iterator[ChatChunk]:
+        """Yield the chunks of an answer that came as one JSON object, not as a stream.
+
+        Raises:
+            FailureFrame: the object is an error.
+            ValueError: it is neither an error nor an answer.
+            APIError: as for :meth:`feed`.
+        """
+        whole = json.loads(body)
+        if not isinstance(whole, dict):
+            raise ValueError("the answer isn't a JSON object")
+        if not isinstance(choices := whole.get("choices"), list):
+            raise FailureFrame(whole)
+        for choice in choices:
+            choice["delta"] = choice.get("message")
+        yield from self._chunks(whole)
 
     @property
     def was_orphan(self) -> bool:
@@ -112,7 +134,7 @@ class Answer:
         if isinstance(tier := event.get("service_tier"), str):
             self._service_tier = tier
         for choice in event.get("choices") or ():
-            if not isinstance(choice, dict) or self.finished:
+            if not isinstance(choice, dict) or choice.get("index") or self.finished:
                 continue
             delta = choice.get("delta")
             if isinstance(delta, dict):
@@ -150,6 +172,8 @@ class Answer:
     def _finish(self, reason: str | None) -> Iterator[ChatChunk]:
         if self.finished:
             return
+        if reason in _BROKEN:
+            raise ConnectionError(f"the model server gave up the answer ({reason})")
         yield from self._say(self._spoken.end(complete=reason != "length"))
         calls = [call for call in self._calls.values() if call.name]
         if reason == "length":

@@ -25,6 +25,7 @@ class EventReader:
     def __init__(self) -> None:
         self._rest = b""
         self._data: list[bytes] = []
+        self._name = b""
         self._size = 0
 
     def feed(self, received: bytes) -> Iterator[dict[str, Any] | str]:
@@ -43,8 +44,14 @@ class EventReader:
             if line.startswith(b"data:"):
                 self._data.append(line[5:].strip())
                 self._size += len(line)
-            elif not line and self._data:
-                yield self._event()
+            elif line.startswith(b"event:"):
+                self._name = line[6:].strip()
+            elif not line:
+                name, self._name = self._name, b""
+                if self._data:
+                    event = self._event()
+                    # An error that is told apart by the event's name alone.
+                    yield {"error": event} if name == b"error" else event
 
     def _event(self) -> dict[str, Any] | str:
         data = b"\n".join(self._data)

@@ -47,7 +47,7 @@ def failure_of(
             headers=exc.response.headers,
             key=key,
         )
-        return error if dedicated else _explained(error, model)
+        return error if dedicated else _explained(error, model, errors.error_words(exc.body), key)
     if isinstance(exc, ValueError):
         # What is unreadable now may well be whole the next time.
         return errors.from_exception(ConnectionError(str(exc)), what=_WHAT, key=key)
@@ -61,13 +61,15 @@ def pause_asked_for(exc: Exception) -> float | None:
     return None
 
 
-def _explained(error: APIError, model: str) -> APIError:
+def _explained(error: APIError, model: str, words: str, key: ApiKey | None) -> APIError:
     if not isinstance(error, APIStatusError) or error.status_code != 404:
         return error
     message = (
         f"{_WHAT}: the model {model!r} is retired, or not enabled in this workspace (HTTP 404); "
         "`await llm.list_models()` lists those that are"
     )
+    if words:
+        message += f". The server says: {key.redact(words) if key else words}"[:500]
     return APIStatusError(message, status_code=404, request_id=error.request_id)
 
 

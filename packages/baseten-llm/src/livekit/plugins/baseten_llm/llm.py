@@ -8,7 +8,13 @@ import httpx2 as httpx
 import openai
 from openai.types.chat import completion_create_params
 
-from livekit.agents import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, APIConnectOptions, NotGivenOr
+from livekit.agents import (
+    DEFAULT_API_CONNECT_OPTIONS,
+    NOT_GIVEN,
+    APIConnectOptions,
+    APIStatusError,
+    NotGivenOr,
+)
 from livekit.agents.llm import ChatContext, Tool, ToolChoice, utils as llm_utils
 from livekit.agents.utils import is_given
 from livekit.plugins.baseten_common import ApiKey, AuthScheme
@@ -26,13 +32,15 @@ from .models import (
     family_of,
     replacement_for,
 )
-from .requests import Options, check_fields
+from .requests import Options, check_fields, named_choice, strict_format
 from .stream import LLMStream
 from .targets import Target
 
 __all__ = ["LLM"]
 
 _LIST_TIMEOUT = 30.0
+# Fields that the base class keeps as well, where users look them up.
+_BASE_FIELDS = ["user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "store", "metadata", "service_tier", "verbosity", "temperature", "top_p"]
 
 _T = TypeVar("_T")
 _U = TypeVar("_U")
@@ -116,7 +124,7 @@ class LLM(OpenAILLM):
             development: Its development deployment, in place of an environment.
             regional: Use the environment's own host, which pins the region.
             auth_scheme: How the key is presented; ``Api-Key`` is what federated keys need.
-            client: Use this ``openai`` client, its URL and its key. It isn't closed here.
+            client: Use this ``openai`` client, its URL, its key and its retries. It isn't closed here.
             timeout: Bounds connecting and sending, and each wait for the next event of an answer,
                 in seconds; by default LiveKit's ``conn_options.timeout`` bounds each.
             max_retries: Tries of the client itself, beneath LiveKit's. None by default.
@@ -169,36 +177,31 @@ class LLM(OpenAILLM):
         """
         if is_given(model) and not model.strip():
             raise ValueError(f"model is blank; a slug looks like {DEFAULT_MODEL!r}")
-        target = Target.resolve(
-            base_url=_or_none(base_url),
-            model_id=_or_none(model_id),
-            chain_id=_or_none(chain_id),
-            environment=_or_none(environment),
-            deployment_id=_or_none(deployment_id),
-            development=development,
-            regional=regional,
-        )
-        if client is None:
-            key: ApiKey | None = ApiKey.resolve(_or_none(api_key))
-            assert key is not None
-            used = baseten_client(
-                base_url=target.base_url,
-                key=key,
-                auth_scheme=auth_scheme,
-                max_retries=max_retries or 0,
-            )
-        else:
-            used = client
+        if client is not None:
+            if is_given(model_id) or is_given(chain_id):
+                raise ValueError("a client has a URL of its own: pass it, or model_id=/chain_id=")
+            target = Target(str(client.base_url))
             key = ApiKey(client.api_key) if client.api_key else None
+        else:
+            target = Target.resolve(
+                base_url=_or_none(base_url),
+                model_id=_or_none(model_id),
+                chain_id=_or_none(chain_id),
+                environment=_or_none(environment),
+                deployment_id=_or_none(deployment_id),
+                development=development,
+                regional=regional,
+            )
+            key = ApiKey.resolve(_or_none(api_key))
         if wake < 0:
             raise ValueError(f"wake must be 0 or more seconds; got {wake!r}")
-        dedicated = target.endpoint is not None and client is None
-        named = model or (target.endpoint.id if target.endpoint and dedicated else DEFAULT_MODEL)
+        dedicated = target.endpoint is not None
+        named = model or (target.endpoint.id if target.endpoint else DEFAULT_MODEL)
         family = family_of(named) if model or not dedicated else Family()
         effort: ReasoningEffort | None = reasoning_effort or None
         enabled = _or_none(enable_thinking)
         thinking, _ = family.thinking(effort, enabled)
-        given = {
+        given: dict[str, Any] = {
             "user": user,
             "safety_identifier": safety_identifier,
             "prompt_cache_key": prompt_cache_key,
@@ -237,29 +240,27 @@ class LLM(OpenAILLM):
             cache_breakpoints=prompt_cache_breakpoints is True,
             strict_tools=strict_tool_schema,
         )
+        if client is None:
+            assert key is not None
+            used = baseten_client(
+                base_url=target.base_url,
+                key=key,
+                auth_scheme=auth_scheme,
+                max_retries=max_retries or 0,
+            )
         super().__init__(
             model=named,
-            client=used,
+            client=client or used,
             parallel_tool_calls=parallel_tool_calls,
             tool_choice=tool_choice,
             reasoning_effort=thinking.get("reasoning_effort", NOT_GIVEN),
-            temperature=temperature,
-            top_p=top_p,
-            user=user,
-            safety_identifier=safety_identifier,
-            prompt_cache_key=prompt_cache_key,
-            prompt_cache_retention=prompt_cache_retention,
-            prompt_cache_options=prompt_cache_options,
-            prompt_cache_breakpoints=prompt_cache_breakpoints,
-            store=store,
-            metadata=metadata,
-            service_tier=service_tier,
-            verbosity=verbosity,
             max_completion_tokens=self._options.fields.get("max_tokens", NOT_GIVEN),
+            prompt_cache_breakpoints=prompt_cache_breakpoints,
             extra_body=extra_body,
             extra_headers=extra_headers,
             extra_query=extra_query,
             _strict_tool_schema=strict_tool_schema,
+            **{name: given[name] for name in _BASE_FIELDS},
         )
         self._owns_client = client is None
         self._target = target
@@ -321,9 +322,9 @@ class LLM(OpenAILLM):
         if tools and is_given(parallel):
             call["parallel_tool_calls"] = parallel
         if tools and choice:
-            call["tool_choice"] = _tool_choice(choice)
+            call["tool_choice"] = named_choice(choice)
         if is_given(response_format):
-            call["response_format"] = _response_format(response_format)
+            call["response_format"] = strict_format(response_format)
         call.update(extra_kwargs or {})
         headers = {}
         if self._conversations is not None:
@@ -361,11 +362,17 @@ class LLM(OpenAILLM):
         raise failure
 
     async def _prewarm_impl(self) -> None:
-        if self._options.wake and self._target.endpoint is not None and self._dedicated:
+        if self._options.wake and self._target.endpoint is not None:
             url = self._target.endpoint.route("wake")
             await self._client.post(url, cast_to=httpx.Response)
             return
-        slugs = await self.list_models()
+        try:
+            slugs = await self.list_models()
+        except APIStatusError as refused:
+            # Any answer leaves a connection to reuse; a refused key is worth telling early.
+            if refused.status_code in (401, 403):
+                logger.warning("%s", refused.message)
+            return
         if not self._dedicated and slugs and self.model not in slugs:
             logger.warning("the model %s isn't among those that this key can use", self.model)
 
@@ -385,20 +392,3 @@ def _or_none(value: NotGivenOr[_T]) -> _T | None:
 
 def _either(value: NotGivenOr[_T], otherwise: _U) -> _T | _U:
     return value if is_given(value) else otherwise
-
-
-def _tool_choice(choice: ToolChoice) -> ToolChoice:
-    if isinstance(choice, dict):
-        return {"type": "function", "function": {"name": choice["function"]["name"]}}
-    return choice
-
-
-def _response_format(asked: Any) -> dict[str, Any]:
-    if not isinstance(asked, dict):
-        return llm_utils.to_openai_response_format(asked)
-    if asked.get("type") != "json_schema":
-        return asked
-    schema = asked["json_schema"]
-    if schema.get("strict") is False:
-        raise ValueError("Baseten takes only strict JSON schemas: drop 'strict': False")
-    return {**asked, "json_schema": {**schema, "strict": True}}

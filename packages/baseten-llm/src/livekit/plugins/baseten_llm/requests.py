@@ -16,9 +16,11 @@ from typing import Any, cast
 import httpx2 as httpx
 from openai.resources.chat.completions import AsyncCompletions
 
+from livekit.agents.llm import ToolChoice, utils as llm_utils
+
 from .models import Family, ReasoningEffort
 
-__all__ = ["Options", "Request", "check_fields"]
+__all__ = ["Options", "Request", "check_fields", "named_choice", "strict_format"]
 
 _OURS = frozenset({"model", "messages", "stream", "stream_options", "tools"})
 _RANGES: dict[str, tuple[float, float]] = {
@@ -182,6 +184,32 @@ def check_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(stop, (list, tuple)) and len(stop) > _MOST_STOPS:
         raise ValueError(f"stop takes {_MOST_STOPS} sequences at most; got {len(stop)}")
     return checked
+
+
+def named_choice(choice: ToolChoice) -> ToolChoice:
+    """A choice of tools in the form of the wire."""
+    if isinstance(choice, dict):
+        return {"type": "function", "function": {"name": choice["function"]["name"]}}
+    return choice
+
+
+def strict_format(asked: Any) -> dict[str, Any]:
+    """A response format in the form of the wire, strict as Baseten wants it.
+
+    Args:
+        asked: A pydantic model, dataclass or typed dict, or the form of the wire.
+
+    Raises:
+        ValueError: it is expressly not strict.
+    """
+    if not isinstance(asked, dict):
+        return llm_utils.to_openai_response_format(asked)
+    if asked.get("type") != "json_schema":
+        return asked
+    schema = asked["json_schema"]
+    if schema.get("strict") is False:
+        raise ValueError("Baseten takes only strict JSON schemas: drop 'strict': False")
+    return {**asked, "json_schema": {**schema, "strict": True}}
 
 
 @lru_cache(maxsize=1)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LLMStream"]
 
+_LONGEST_BODY = 16 * 2**20
 _FUNCTION = ("name", "description", "parameters", "strict")
 # Usage and the end marker follow the finish at once, unless the server has lost its thread.
 _AFTER_FINISH = 1.0
@@ -98,6 +99,11 @@ class LLMStream(OpenAILLMStream):
         stream = await self._open(messages)
         try:
             received = stream.response.aiter_bytes()
+            if stream.response.headers.get("content-type", "").startswith("application/json"):
+                for chunk in answer.take_whole(await self._whole(received)):
+                    self._event_ch.send_nowait(chunk)
+                _check_finished(answer)
+                return
             now = asyncio.get_running_loop().time
             seen, since = answer.progress, now()
             while not answer.done:
@@ -110,13 +116,22 @@ class LLMStream(OpenAILLMStream):
                 # Comments keep a connection alive; only events are progress.
                 if answer.progress != seen:
                     seen, since = answer.progress, now()
-            if not answer.finished:
-                raise ConnectionError("the answer broke off before its end")
+            _check_finished(answer)
             await _next(received, _AFTER_DONE)
         finally:
             await stream.close()
             if answer.was_orphan:
                 self._on_orphan()
+
+    async def _whole(self, received: AsyncIterator[bytes]) -> bytes:
+        """The body of a server that doesn't stream, or has only an error to tell."""
+        body = b""
+        async with timeout(self._patience):
+            async for data in received:
+                body += data
+                if len(body) > _LONGEST_BODY:
+                    raise ValueError("the answer is too long")
+        return body
 
     async def _open(
         self, messages: list[dict[str, Any]]
@@ -174,6 +189,11 @@ class LLMStream(OpenAILLMStream):
     def _send_usage(self, answer: Answer) -> None:
         if (usage := answer.usage()) is not None and not self._event_ch.closed:
             self._event_ch.send_nowait(usage)
+
+
+def _check_finished(answer: Answer) -> None:
+    if not answer.finished:
+        raise ConnectionError("the answer broke off before its end")
 
 
 async def _next(received: AsyncIterator[bytes], seconds: float | None) -> bytes | None:
