@@ -50,8 +50,10 @@ def test_links_between_files_lead_somewhere(page: Path) -> None:
 
 
 def options_of(heading: str, text: str) -> dict[str, str]:
-    section = re.split(rf"^#+ {heading}\b.*$", text, flags=re.M)[1]
-    section = re.split(r"^# |^## (?!Options)", section, flags=re.M)[0]
+    """The rows of the section's tables, its subsections' included."""
+    match = re.search(rf"^(#+) {heading}$", text, re.M)
+    assert match, f"no section {heading!r}"
+    section = re.split(rf"^#{{1,{len(match[1])}}} ", text[match.end() :], flags=re.M)[0]
     return {name: default.strip() for name, default in ROW.findall(section)}
 
 
