@@ -116,6 +116,7 @@ async def _serve(options: argparse.Namespace) -> None:
         lifetime=options.lifetime,
         record=options.record,
         replay=options.replay,
+        keep=False,
         control=not options.no_control,
     )
     if options.faults is not None:

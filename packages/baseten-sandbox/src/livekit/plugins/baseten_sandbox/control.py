@@ -121,11 +121,7 @@ def _summary(session: SessionRecord) -> dict[str, Any]:
             "faults",
         )
     }
-    return {
-        **fields,
-        "received": sum(m.direction == "received" for m in session.messages),
-        "sent": sum(m.direction == "sent" for m in session.messages),
-    }
+    return {**fields, **session.passed}
 
 
 class Control:

@@ -167,7 +167,7 @@ class Gateway:
         upgrade = request.headers.get("Upgrade", "").lower() == "websocket"
         hidden = {"authorization", "x-api-key", "api-key"}
         return SessionRecord(
-            number=len(self._journal.sessions),
+            number=self._journal.number(),
             transport="websocket" if upgrade else "http",
             method=request.method,
             path=request.path_qs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Journal", "Message", "SessionRecord"]
 
 _T = TypeVar("_T")
+_KEPT_SESSIONS = 200
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class SessionRecord:
         request_id: The ``X-BASETEN-REQUEST-ID`` of the answer.
         status: HTTP status answered; 101 for a WebSocket that opened.
         messages: What went both ways, in order.
+        passed: How many messages were received and sent.
         pings: Ping frames received from the client.
         close_code: Code of the WebSocket close, 1006 when there was no close frame.
         close_reason: Its reason.
@@ -77,6 +80,7 @@ class SessionRecord:
     route: str | None = None
     status: int | None = None
     messages: list[Message] = field(default_factory=list)
+    passed: dict[str, int] = field(default_factory=lambda: {"received": 0, "sent": 0})
     pings: int = 0
     close_code: int | None = None
     close_reason: str = ""
@@ -143,11 +147,15 @@ class Journal:
 
     Args:
         recorder: Where they are written too.
+        keep: Keep every session and message. If not, messages are counted only and the oldest
+            sessions are forgotten, so that a server may run for days.
     """
 
-    def __init__(self, recorder: Recorder | None = None) -> None:
+    def __init__(self, recorder: Recorder | None = None, *, keep: bool = True) -> None:
         self.sessions: list[SessionRecord] = []
         self._recorder = recorder
+        self._keep = keep
+        self._numbers = itertools.count()
         self._waiters: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
 
     def changed(self) -> None:
@@ -163,9 +171,15 @@ class Journal:
                 if value:
                     future.set_result(value)
 
+    def number(self) -> int:
+        """The number of the next session."""
+        return next(self._numbers)
+
     def begin(self, session: SessionRecord) -> None:
         """Record that a session began."""
         self.sessions.append(session)
+        if not self._keep:
+            del self.sessions[:-_KEPT_SESSIONS]
         if self._recorder is not None:
             self._recorder.opened(session)
         self.changed()
@@ -182,7 +196,9 @@ class Journal:
     ) -> None:
         """Record a message."""
         message = Message(time.monotonic() - session.opened_at, direction, data)
-        session.messages.append(message)
+        session.passed[direction] += 1
+        if self._keep:
+            session.messages.append(message)
         if self._recorder is not None:
             self._recorder.passed(session, message)
         self.changed()
@@ -216,8 +232,7 @@ class Journal:
     def _summary(self) -> str:
         return "; ".join(
             f"#{s.number} {s.transport} {s.deployment}/{s.route} status={s.status}"
-            f" in={sum(m.direction == 'received' for m in s.messages)}"
-            f" out={sum(m.direction == 'sent' for m in s.messages)}"
+            f" in={s.passed['received']} out={s.passed['sent']}"
             f" closed={s.closed_by}:{s.close_code}"
             for s in self.sessions
         )

@@ -65,6 +65,7 @@ class Sandbox(Addresses):
         record: File to write every session to, as JSON lines; see `Recorder`.
         replay: File of recorded sessions to play in place of the models; see `Replay`.
         replay_pace: ``"order"`` or ``"time"``; see `Replay`.
+        keep: Keep every session and message in memory for `sessions`; see `Journal`.
         control: Serve ``/sandbox/…``, where faults are injected over HTTP; see `Control`.
     """
 
@@ -89,6 +90,7 @@ class Sandbox(Addresses):
         record: Path | str | None = None,
         replay: Path | str | None = None,
         replay_pace: ReplayPace = "order",
+        keep: bool = True,
         control: bool = True,
     ) -> None:
         if not api_key.strip():
@@ -114,7 +116,7 @@ class Sandbox(Addresses):
         self._round_trip = round_trip
         self._bandwidth = bandwidth
         self._recorder = None if record is None else Recorder(Path(record))
-        self._journal = Journal(self._recorder)
+        self._journal = Journal(self._recorder, keep=keep)
         self._servers = Servers(self.engines, chat, idle_limit=idle_limit)
         self._gateway = Gateway(
             api_key=api_key,
@@ -203,6 +205,7 @@ class Sandbox(Addresses):
             await self._runner.cleanup()
             self._runner = None
         self.engines.close()
+        await self._servers.close()
         if self._recorder is not None:
             self._recorder.close()
         if self._folder is not None:

@@ -61,6 +61,12 @@ class Servers:
             self._model_apis = ChatServer(engine=engine)
             self._dedicated = ChatServer(engine=engine, any_model=True)
 
+    async def close(self) -> None:
+        """Let go of what the chat engine holds open."""
+        close = getattr(self._chat_engine, "aclose", None)
+        if close is not None:
+            await close()
+
     async def http(
         self, request: web.Request, deployment: Deployment | None, route: str
     ) -> web.StreamResponse:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal
 
 from . import SpeechDetector, Synthesizer, Transcriber, Transcript
+from .queueing import Turnstile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,7 +64,7 @@ class EnginePool:
         transcriber: Name or instance.
         synthesizer: Name or instance.
         detector: Name, or what makes a detector for a session; follows the transcriber if ``None``.
-        threads: Transcriptions and chunks of speech computed at once.
+        threads: Transcriptions computed at once.
     """
 
     def __init__(
@@ -83,27 +84,49 @@ class EnginePool:
             _synthesizer(synthesizer) if isinstance(synthesizer, str) else synthesizer
         )
         self.new_detector = _detector(detector) if isinstance(detector, str) else detector
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="baseten-sandbox")
+        # Speech has a thread of its own: a listener shouldn't wait for someone else's transcript.
+        self._listening = ThreadPoolExecutor(threads, thread_name_prefix="baseten-sandbox-stt")
+        self._speaking = ThreadPoolExecutor(1, thread_name_prefix="baseten-sandbox-tts")
+        self._turnstile = Turnstile(threads)
+
+    @property
+    def instant(self) -> bool:
+        """Whether transcripts cost next to nothing, as an engine says by ``instant = True``."""
+        return bool(getattr(self.transcriber, "instant", False))
 
     async def transcribe(
-        self, pcm: NDArray[np.float32], *, language: str | None, word_times: bool
+        self,
+        pcm: NDArray[np.float32],
+        *,
+        language: str | None,
+        word_times: bool,
+        urgent: bool = True,
     ) -> Transcript:
-        """Transcribe on a worker thread; see `Transcriber.transcribe`."""
-        return await asyncio.get_running_loop().run_in_executor(
-            self._executor,
-            lambda: self.transcriber.transcribe(pcm, language=language, word_times=word_times),
-        )
+        """Transcribe on a worker thread; see `Transcriber.transcribe`.
+
+        Args:
+            pcm: The audio.
+            language: ISO 639-1 code, or ``None`` to detect it.
+            word_times: Whether words with times are wanted.
+            urgent: Whether to go in front of what isn't.
+        """
+        async with self._turnstile.enter(urgent=urgent):
+            return await asyncio.get_running_loop().run_in_executor(
+                self._listening,
+                lambda: self.transcriber.transcribe(pcm, language=language, word_times=word_times),
+            )
 
     async def synthesize(self, text: str, *, voice: str | None) -> AsyncIterator[bytes]:
         """Speak on a worker thread, as chunks of PCM s16le at 24 kHz."""
         loop = asyncio.get_running_loop()
         chunks: Iterator[NDArray[np.int16]] = iter(self.synthesizer.synthesize(text, voice=voice))
         while True:
-            chunk = await loop.run_in_executor(self._executor, next, chunks, None)
+            chunk = await loop.run_in_executor(self._speaking, next, chunks, None)
             if chunk is None:
                 return
             yield chunk.astype("<i2").tobytes()
 
     def close(self) -> None:
         """Stop the threads without waiting for work in progress."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._listening.shutdown(wait=False, cancel_futures=True)
+        self._speaking.shutdown(wait=False, cancel_futures=True)

@@ -149,6 +149,8 @@ def _recognize(tone: NDArray[np.int16], rate: int) -> str:
 class ToneTranscriber:
     """Reads chords back as words."""
 
+    instant = True
+
     def load(self) -> None:
         """There is nothing to load."""
 

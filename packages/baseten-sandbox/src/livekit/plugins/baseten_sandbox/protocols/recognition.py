@@ -144,6 +144,10 @@ class Recognition:
         self._since_partial = 0
         self._number = 0
         self._jobs: asyncio.Queue[Utterance | dict[str, Any]] = asyncio.Queue()
+        self._pending = 0
+        # Baseten's runtime drops partials when more than 10 wait. A laptop is slower than a GPU:
+        # there a partial is dropped when anything waits, or the final would come last of all.
+        self._most_pending = _MAX_QUEUED if engines.instant else 0
 
     async def serve(self, listen: Callable[[], Awaitable[None]]) -> None:
         """Transcribe while `listen` runs, and what is left after it."""
@@ -179,8 +183,8 @@ class Recognition:
             self._since_partial += WINDOW
             if self._since_partial >= options.partial_interval * RATE:
                 self._since_partial = 0
-                if self._jobs.qsize() <= _MAX_QUEUED:
-                    self._jobs.put_nowait(self._utterance(final=False))
+                if self._pending <= self._most_pending:
+                    self._queue(self._utterance(final=False))
 
     def flush(self) -> bool:
         """End the turn in progress now.
@@ -197,7 +201,7 @@ class Recognition:
 
     def say(self, message: dict[str, Any]) -> None:
         """Send a message after all transcripts that are under way."""
-        self._jobs.put_nowait(message)
+        self._queue(message)
 
     def empty_final(self) -> None:
         """Queue a final of nothing, as the answer to a flush of nothing."""
@@ -205,7 +209,11 @@ class Recognition:
 
         self._number += 1
         audio = np.zeros(0, dtype=np.int16)
-        self._jobs.put_nowait(Utterance(audio, self._dropped, True, True, self._number))
+        self._queue(Utterance(audio, self._dropped, True, True, self._number))
+
+    def _queue(self, job: Utterance | dict[str, Any]) -> None:
+        self._pending += 1
+        self._jobs.put_nowait(job)
 
     def _utterance(self, *, final: bool, flush: bool = False) -> Utterance:
         import numpy as np
@@ -215,7 +223,7 @@ class Recognition:
 
     def _finish(self, *, flush: bool) -> None:
         self._number += 1
-        self._jobs.put_nowait(self._utterance(final=True, flush=flush))
+        self._queue(self._utterance(final=True, flush=flush))
 
     def _forget(self) -> None:
         self._dropped += self._buffered
@@ -234,6 +242,7 @@ class Recognition:
             except Disconnected:
                 return
             finally:
+                self._pending -= 1
                 self._jobs.task_done()
 
     async def _answer(self, utterance: Utterance) -> Any:
@@ -247,6 +256,7 @@ class Recognition:
                 utterance.audio.astype(np.float32) / 32768.0,
                 language=options.language,
                 word_times=options.word_times,
+                urgent=utterance.final,
             )
         except Exception:
             # A failed transcription loses its turn and no more.
