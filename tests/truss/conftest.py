@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
@@ -78,13 +79,8 @@ class Rendered:
         settings = folder / "config" / "truss" / "settings.toml"
         settings.parent.mkdir(parents=True)
         settings.write_text("[preferences]\ncheck_for_updates = false\n")
-        for truss in ("streaming-whisper", "orpheus-websocket"):
-            command = [cli / "bin" / "truss", "image", "build-context", "--non-interactive"]
-            _run(
-                [*command, folder / truss, TRUSSES / truss],
-                HOME=str(folder / "home"),
-                XDG_CONFIG_HOME=str(folder / "config"),
-            )
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(self._render, ("streaming-whisper", "orpheus-websocket")))
         # The index that this machine is set up for takes the place of the one named in the file.
         context = folder / "streaming-whisper"
         requirements = re.sub(r"(?m)^-i .*", "", (context / "requirements.txt").read_text())
@@ -95,6 +91,15 @@ class Rendered:
             venv,
             *("-r", folder / "requirements.txt", "-c", context / "constraints.txt"),
             *folder.glob("*.whl"),
+        )
+
+    def _render(self, truss: str) -> None:
+        cli = self.folder / "cli" / "bin" / "truss"
+        command = [cli, "image", "build-context", "--non-interactive"]
+        _run(
+            [*command, self.folder / truss, TRUSSES / truss],
+            HOME=str(self.folder / f"home-{truss}"),
+            XDG_CONFIG_HOME=str(self.folder / "config"),
         )
 
 

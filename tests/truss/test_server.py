@@ -1,18 +1,14 @@
-"""What the real server does, beneath our components: the facts that they are built on."""
+"""The trusses beneath our components: what a client of any kind gets from the real server."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import pytest
 
 pytestmark = [pytest.mark.truss, pytest.mark.timeout(60, func_only=True)]
-
-MODEL_ERROR = "Internal Server Error (in model/chainlet)."
 
 
 @pytest.fixture
@@ -21,55 +17,28 @@ async def client() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-async def test_a_model_that_is_loading_refuses_the_handshake(
-    start: Callable[..., Any], client: aiohttp.ClientSession
-) -> None:
-    server = start("streaming-whisper", model="whisper.py", loading=True)
-    # By hand: aiohttp's WebSocket client drops the body of a refusal.
-    handshake = {
-        "Connection": "Upgrade",
-        "Upgrade": "websocket",
-        "Sec-WebSocket-Version": "13",
-        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
-    }
-    url = server.endpoint.replace("ws", "http", 1)
-    async with client.get(url, headers=handshake) as response:
-        assert response.status == 503
-        assert json.loads(await response.read()) == {"error": "Model with name model is not ready."}
-
-
+@pytest.mark.parametrize(
+    "first", [b"\0" * 1024, "{broken", '{"streaming_params": {"unknown": 1}}', "[]"]
+)
 async def test_what_the_protocol_rejects_closes_with_the_words_of_truss(
-    whisper: Any, client: aiohttp.ClientSession
+    whisper: Any, client: aiohttp.ClientSession, first: bytes | str
 ) -> None:
     async with client.ws_connect(whisper.endpoint) as ws:
-        await ws.send_json({"streaming_params": {"unknown": 1}})
+        await (ws.send_bytes(first) if isinstance(first, bytes) else ws.send_str(first))
         message = await ws.receive(timeout=10)
-    assert (message.type, message.data, message.extra) == (
-        aiohttp.WSMsgType.CLOSE,
-        1011,
-        MODEL_ERROR,
-    )
+    assert message.type is aiohttp.WSMsgType.CLOSE
+    assert message.data == 1011
+    assert message.extra == "Internal Server Error (in model/chainlet)."
 
 
-async def test_the_ping_that_the_configuration_sets_comes_and_wants_its_pong(
-    start: Callable[..., Any], client: aiohttp.ClientSession
-) -> None:
-    server = start("streaming-whisper", model="whisper.py", ping=(0.2, 0.5))
-    async with client.ws_connect(server.endpoint, autoping=False) as ws:
-        messages = [await ws.receive(timeout=10), await ws.receive(timeout=10)]
-    assert messages[0].type is aiohttp.WSMsgType.PING
-    assert messages[1].type is aiohttp.WSMsgType.CLOSE
-    assert (messages[1].data, messages[1].extra) == (1011, "keepalive ping timeout")
-
-
-async def test_a_client_that_leaves_in_mid_speech_leaves_no_trace(
+async def test_a_listener_that_leaves_in_mid_speech_leaves_no_trace(
     orpheus: Any, client: aiohttp.ClientSession, tones: Any
 ) -> None:
     logged = len(orpheus.log)
     (orpheus.folder / "held").touch()
     async with client.ws_connect(orpheus.endpoint) as ws:
         await ws.send_json({"voice": "tara"})
-        await ws.send_str("amber birch. cedar patience delta. ember")
+        await ws.send_str("amber birch cedar. patience delta. ember")
         await ws.receive_bytes(timeout=10)
     (orpheus.folder / "held").unlink()
     async with client.ws_connect(orpheus.endpoint) as ws:
@@ -82,13 +51,21 @@ async def test_a_client_that_leaves_in_mid_speech_leaves_no_trace(
     assert "Traceback" not in orpheus.log[logged:]
 
 
-async def test_an_end_by_signal_closes_with_1012(
-    start: Callable[..., Any], client: aiohttp.ClientSession
+async def test_a_speaker_that_leaves_in_mid_turn_leaves_no_trace(
+    whisper: Any, client: aiohttp.ClientSession, tones: Any
 ) -> None:
-    server = start("streaming-whisper", model="whisper.py")
-    async with client.ws_connect(server.endpoint) as ws:
+    logged = len(whisper.log)
+    pcm = tones.speak("amber birch cedar")[0]
+    frames = [pcm[at : at + 512].tobytes() for at in range(0, len(pcm) - 511, 512)]
+    for _ in range(2):
+        async with client.ws_connect(whisper.endpoint) as ws:
+            await ws.send_json({"streaming_params": {"enable_partial_transcripts": True}})
+            for frame in frames:
+                await ws.send_bytes(frame)
+            assert (await ws.receive_json(timeout=10))["is_final"] is False
+            await ws.send_json({"type": "end_audio"})
+    async with client.ws_connect(whisper.endpoint) as ws:
         await ws.send_json({})
-        server.terminate()
-        message = await ws.receive(timeout=10)
-    assert (message.type, message.data, message.extra) == (aiohttp.WSMsgType.CLOSE, 1012, "")
-    await asyncio.to_thread(server.restart)
+        await ws.send_json({"type": "health_check"})
+        assert (await ws.receive_json(timeout=10))["body"] == {"healthy": True}
+    assert "Traceback" not in whisper.log[logged:]

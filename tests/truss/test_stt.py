@@ -57,11 +57,13 @@ def finals(events: list[SpeechEvent]) -> list[str]:
     return [e.alternatives[0].text for e in events if e.type is SpeechEventType.FINAL_TRANSCRIPT]
 
 
-async def final(stream: SpeechStream) -> SpeechEvent:
+async def first(
+    stream: SpeechStream, kind: SpeechEventType = SpeechEventType.FINAL_TRANSCRIPT
+) -> SpeechEvent:
     async for event in stream:
-        if event.type is SpeechEventType.FINAL_TRANSCRIPT:
+        if event.type is kind:
             return event
-    raise AssertionError("the stream ended without a final")
+    raise AssertionError(f"the stream ended without {kind}")
 
 
 @pytest.mark.models
@@ -126,14 +128,17 @@ async def test_an_exception_in_mid_stream_costs_no_word(
     before = whisper.sessions
     async with ears(whisper).stream(conn_options=OFTEN) as stream:
         stream.push_frame(turns(tones, "amber birch cedar"))
-        first = await final(stream)
+        opening = await first(stream)
         (whisper.folder / "detector-failures").write_text("1")
         stream.push_frame(turns(tones, "delta ember"))
-        second = await final(stream)
+        second = await first(stream)
         stream.push_frame(turns(tones, "flint grove"))
         stream.end_input()
         rest = finals([event async for event in stream])
-    assert [e.alternatives[0].text for e in (first, second)] == ["amber birch cedar", "delta ember"]
+    assert [e.alternatives[0].text for e in (opening, second)] == [
+        "amber birch cedar",
+        "delta ember",
+    ]
     assert rest == ["flint grove"]
     assert whisper.sessions == before + 2
 
@@ -156,7 +161,7 @@ async def test_a_turn_that_cannot_be_transcribed_costs_that_turn_alone(
 ) -> None:
     async with ears(whisper).stream(conn_options=OFTEN) as stream:
         stream.push_frame(turns(tones, "amber birch"))
-        assert (await final(stream)).alternatives[0].text == "amber birch"
+        assert (await first(stream)).alternatives[0].text == "amber birch"
         stream.push_frame(turns(tones, "thunder"))
         stream.push_frame(turns(tones, "cedar delta"))
         stream.end_input()
@@ -170,7 +175,7 @@ async def test_a_model_that_is_loading_is_waited_for(
     impatient = ears(server, cold_start_timeout=0.0)
     async with impatient.stream(conn_options=ONCE) as stream:
         with pytest.raises(APIStatusError) as raised:
-            await final(stream)
+            await first(stream)
     assert raised.value.status_code == 503
     assert raised.value.retryable is True
     assert "Model with name model is not ready." in raised.value.message
@@ -179,7 +184,7 @@ async def test_a_model_that_is_loading_is_waited_for(
         stream.push_frame(turns(tones, "amber birch"))
         await server.wrote("/v1/websocket", refused + 1)
         server.loaded()
-        assert (await final(stream)).alternatives[0].text == "amber birch"
+        assert (await first(stream)).alternatives[0].text == "amber birch"
 
 
 async def test_a_replica_that_is_taken_away_in_mid_turn_costs_no_word(
@@ -187,13 +192,14 @@ async def test_a_replica_that_is_taken_away_in_mid_turn_costs_no_word(
 ) -> None:
     server = start("streaming-whisper", model="whisper.py")
     closes: list[APIError] = []
-    stt = ears(server)
+    stt = ears(server, partial_transcript_interval_s=0.2)
     stt.on("error", lambda event: closes.append(event.error))
-    many = APIConnectOptions(max_retry=100, retry_interval=0.1, timeout=10.0)
+    many = APIConnectOptions(max_retry=300, retry_interval=0.1, timeout=10.0)
     async with stt.stream(conn_options=many) as stream:
         stream.push_frame(turns(tones, "amber birch"))
-        assert (await final(stream)).alternatives[0].text == "amber birch"
+        assert (await first(stream)).alternatives[0].text == "amber birch"
         stream.push_frame(frame(tones.speak("cedar delta")[0]))
+        await first(stream, SpeechEventType.INTERIM_TRANSCRIPT)
         server.terminate()
         await asyncio.to_thread(server.restart)
         stream.push_frame(turns(tones, "ember flint"))
@@ -214,9 +220,11 @@ async def test_a_silent_stream_answers_the_pings_and_stays(
             session.ws_connect(server.endpoint, autoping=False) as mute,
         ):
             # Opened later, and closed for its missing pong: the stream would be closed by now.
-            while (await mute.receive(timeout=30)).type is not aiohttp.WSMsgType.CLOSE:
+            assert (await mute.receive(timeout=30)).type is aiohttp.WSMsgType.PING
+            while (message := await mute.receive(timeout=30)).type is aiohttp.WSMsgType.PING:
                 pass
-            assert mute.close_code == 1011
+            assert message.type is aiohttp.WSMsgType.CLOSE
+            assert (message.data, message.extra) == (1011, "keepalive ping timeout")
         stream.push_frame(turns(tones, "amber birch"))
-        assert (await final(stream)).alternatives[0].text == "amber birch"
+        assert (await first(stream)).alternatives[0].text == "amber birch"
     assert server.sessions == 2
