@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import WSMsgType, web
 
-from .page.agents import INSTALL_HINT, AgentFileError, build, variables
+from .page.agents import INSTALL_HINT, AgentFileError, build, preload, variables
 from .page.link import Link
 from .page.turns import Turn, Turns
 
@@ -102,6 +102,7 @@ class Conversation:
         return None
 
     async def _talk(self, rate: int) -> None:
+        await asyncio.get_running_loop().run_in_executor(None, preload)
         try:
             from livekit.agents.llm import LLM
             from livekit.agents.utils import http_context
@@ -127,8 +128,8 @@ class Conversation:
                     self._problem(f"{type(error).__name__}: {error}")
                     return
             self._session = session
-            stack.push_async_callback(self._end)
             self._attach(stack, session, rate)
+            stack.push_async_callback(self._end)
             for model in (session.llm, agent.llm):
                 if isinstance(model, LLM):
                     model.on("metrics_collected", self._on_llm_metrics)
@@ -162,7 +163,7 @@ class Conversation:
             self._microphone.end()
         if self._session is not None:
             try:
-                await asyncio.wait_for(self._session.aclose(), _CLOSE_TIMEOUT)
+                await asyncio.wait_for(_close(self._session), _CLOSE_TIMEOUT)
             except asyncio.TimeoutError:
                 logger.warning("the agent session didn't close within %g s", _CLOSE_TIMEOUT)
 
@@ -266,6 +267,15 @@ class Conversation:
 
     def _problem(self, text: str, *, fatal: bool = True, retried: bool = False) -> None:
         self._link.send("problem", text=text, fatal=fatal, retried=retried)
+
+
+async def _close(session: AgentSession) -> None:
+    await session.aclose()
+    # A session leaves its models open for the next one; these were made for this one alone.
+    for model in (session.stt, session.llm, session.tts):
+        close = getattr(model, "aclose", None)
+        if close is not None:
+            await close()
 
 
 def _parse(text: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from ..talk import Conversation
+from .agents import preload
 from .origins import refusal
 
 __all__ = ["Page"]
@@ -58,6 +59,8 @@ class Page:
         reason = refusal(request, cross_site=True)
         if reason is not None:
             return web.Response(status=403, text=reason + "\n")
+        # Whoever opens the page will talk: what that needs loads while they read.
+        asyncio.get_running_loop().run_in_executor(None, preload)
         html = resources.files(__package__).joinpath("index.html").read_bytes()
         return web.Response(
             body=html,

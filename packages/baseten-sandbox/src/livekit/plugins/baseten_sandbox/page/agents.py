@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from livekit.agents import Agent, AgentSession
 
-__all__ = ["INSTALL_HINT", "AgentFileError", "build", "variables"]
+__all__ = ["INSTALL_HINT", "AgentFileError", "build", "preload", "variables"]
 
 INSTALL_HINT = (
     "To talk to an agent, the sandbox needs LiveKit Agents and the Baseten plugin: "
@@ -25,10 +26,22 @@ INSTALL_HINT = (
 _GREETING = "Hello! I live in your sandbox. What would you like to talk about?"
 _INSTRUCTIONS = "You are a friendly voice assistant. Answer in one or two short spoken sentences."
 _MODULE = "_baseten_sandbox_agent_file"
+_preloading = threading.Lock()
 
 
 class AgentFileError(Exception):
     """The user's agent file can't be used; the text says why."""
+
+
+def preload() -> None:
+    """Import what takes seconds; meant for a worker thread, so that the sandbox's sockets go on.
+
+    The plugins themselves aren't: LiveKit wants them registered on the main thread.
+    """
+    with _preloading, contextlib.suppress(ImportError):
+        import openai  # noqa: F401
+
+        import livekit.agents  # noqa: F401
 
 
 @contextlib.contextmanager
@@ -93,6 +106,10 @@ def _session() -> AgentSession:
             "turn_detection": "stt",
             "interruption": {"mode": "vad"},
         },
+        # The browser cancels the echo by itself, soon after the first sound.
+        aec_warmup_duration=1.0,
+        # Who hangs up waits for no last transcript.
+        session_close_transcript_timeout=0.2,
     )
 
 

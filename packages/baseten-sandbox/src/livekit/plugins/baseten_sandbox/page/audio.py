@@ -20,7 +20,6 @@ __all__ = ["SPEAKER_RATE", "BrowserMicrophone", "BrowserSpeaker", "BrowserWords"
 SPEAKER_RATE = 24000
 """Hz of the audio sent to the browser; both speech protocols speak at this rate."""
 
-_MICROPHONE_RATE = 24000  # what a LiveKit room hands to a session
 _BACKLOG = 250  # messages of 20 ms: 5 s, far more than a session that keeps up ever leaves
 _CLEAR_ANSWER = 0.5
 _LATE = 5.0
@@ -30,29 +29,22 @@ class BrowserMicrophone(io.AudioInput):
     """What the browser hears.
 
     Args:
-        sample_rate: Hz of the PCM s16le that the browser sends.
+        sample_rate: Hz of the PCM s16le that the browser sends; who listens resamples it.
     """
 
     def __init__(self, sample_rate: int) -> None:
         super().__init__(label="browser microphone")
         self._rate = sample_rate
         self._frames: asyncio.Queue[rtc.AudioFrame | None] = asyncio.Queue()
-        self._resampler = (
-            rtc.AudioResampler(sample_rate, _MICROPHONE_RATE, num_channels=1)
-            if sample_rate != _MICROPHONE_RATE
-            else None
-        )
 
     def push(self, pcm: bytes) -> None:
         """Take one message of the browser; an odd last byte is left out."""
         samples = len(pcm) // 2
         if not samples:
             return
-        frame = rtc.AudioFrame(pcm[: samples * 2], self._rate, 1, samples)
-        for ready in self._resampler.push(frame) if self._resampler else [frame]:
-            if self._frames.qsize() >= _BACKLOG:
-                self._frames.get_nowait()
-            self._frames.put_nowait(ready)
+        if self._frames.qsize() >= _BACKLOG:
+            self._frames.get_nowait()
+        self._frames.put_nowait(rtc.AudioFrame(pcm[: samples * 2], self._rate, 1, samples))
 
     def end(self) -> None:
         """There will be no more."""

@@ -22,13 +22,15 @@ class Turn:
 
     Attributes:
         number: 1 for the first.
-        speech_end: Wall-clock time when the user stopped to speak; all else counts from it.
+        speech_end: Wall-clock time when the user fell silent; all else counts from it.
+        typed: Whether the user typed: then it is when the words came.
         marks: Wall-clock time of each stage reached.
         begun: Wall-clock time when the work for a stage began, where that is known.
     """
 
     number: int
     speech_end: float
+    typed: bool = False
     marks: dict[str, float] = field(default_factory=dict)
     begun: dict[str, float] = field(default_factory=dict)
 
@@ -49,7 +51,7 @@ class Turn:
                 }
             )
             previous = max(previous, end)
-        return {"number": self.number, "stages": stages}
+        return {"number": self.number, "typed": self.typed, "stages": stages}
 
 
 def _milliseconds(seconds: float) -> int:
@@ -81,7 +83,11 @@ class Turns:
             speech_end: When the user fell silent; ``None`` for typed words.
         """
         self._count += 1
-        turn = Turn(self._count, at if speech_end is None else min(speech_end, at))
+        turn = Turn(
+            self._count,
+            at if speech_end is None else min(speech_end, at),
+            typed=speech_end is None,
+        )
         if speech_end is not None:
             if self._final_at is not None and self._final_at <= at:
                 turn.marks["final"] = max(self._final_at, turn.speech_end)
