@@ -6,9 +6,11 @@ import asyncio
 import gc
 import random
 
+import aiohttp
 import pytest
 
 from livekit.agents import APIConnectOptions
+from livekit.plugins.baseten_common import timeout
 from livekit.plugins.baseten_sandbox import Fault, Sandbox
 from livekit.plugins.baseten_tts import TTS
 
@@ -192,3 +194,38 @@ async def test_interruptions_at_any_moment_leave_only_the_warm_socket(
     open_sessions = [s for s in sandbox.sessions if not s.closed]
     assert len(open_sessions) == 1
     assert open_sessions[0].received_texts == []
+
+
+async def test_over_http_a_connection_waits_for_the_first_request_and_for_the_next(
+    sandbox: Sandbox,
+) -> None:
+    seen: list[str] = []
+    trace = aiohttp.TraceConfig()
+
+    async def reused(*_: object) -> None:
+        seen.append("reused")
+
+    async def created(*_: object) -> None:
+        seen.append("created")
+
+    trace.on_connection_reuseconn.append(reused)
+    trace.on_connection_create_start.append(created)
+    async with aiohttp.ClientSession(trace_configs=[trace]) as session:
+        tts = TTS(
+            api_key=sandbox.api_key, model_endpoint=sandbox.tts_endpoint, http_session=session
+        )
+        tts.prewarm()
+        connector = session.connector
+        assert connector is not None
+        async with timeout(5):
+            while not connector._conns:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        assert sandbox.sessions == []
+        await tts.synthesize("hello").collect()
+        stream = tts.synthesize("one two three four five six")
+        await anext(stream)
+        await stream.aclose()
+        await tts.synthesize("hello").collect()
+        await tts.aclose()
+    assert seen == ["reused"] * 3
+    assert len(sandbox.sessions) == 3

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 
 from livekit.plugins.baseten_common import Endpoint, Transport
 
-from .protocols import Audio, Failed, Predict
+from .protocols import Audio, Event, Failed, Predict
 from .utterance import WHAT, failure
 
 __all__ = ["Synthesis"]
@@ -20,7 +20,8 @@ class Synthesis:
         endpoint: Endpoint,
         protocol: Predict,
         limit: float,
-        started: Callable[[str | None], None] | None = None,
+        started: Callable[[str | None], None],
+        connection_needed: Callable[[], None],
     ) -> None:
         """Nothing is sent yet.
 
@@ -30,12 +31,14 @@ class Synthesis:
             protocol: The request and the answer's shape.
             limit: Seconds to connect, and to wait for each part of the answer.
             started: Called with the server's request id when the answer begins.
+            connection_needed: Called when a connection is taken up by an answer, and when it is given up.
         """
         self._transport = transport
         self._url = endpoint.post_url()
         self._protocol = protocol
         self._limit = limit
         self._started = started
+        self._connection_needed = connection_needed
 
     async def speak(self, text: str) -> AsyncGenerator[Audio, None]:
         """The speech for a text. Closing the iterator hangs up on the server.
@@ -43,21 +46,25 @@ class Synthesis:
         Raises:
             APIError: the speech isn't complete.
         """
-        key = self._transport.api_key
-        async with self._transport.post(
-            self._url, json=self._protocol.body(text), what=WHAT, timeout=self._limit
-        ) as answer:
-            if self._started:
+        try:
+            async with self._transport.post(
+                self._url, json=self._protocol.body(text), what=WHAT, timeout=self._limit
+            ) as answer:
                 self._started(answer.request_id)
-            reader = self._protocol.reader(text, answer.content_type)
-            async for chunk in answer.chunks():
-                for event in reader.feed(chunk):
-                    if isinstance(event, Failed):
-                        raise failure(event, key=key, request_id=answer.request_id)
-                    if isinstance(event, Audio):
-                        yield event
-            for event in reader.end():
-                if isinstance(event, Failed):
-                    raise failure(event, key=key, request_id=answer.request_id)
-                if isinstance(event, Audio):
-                    yield event
+                self._connection_needed()
+                reader = self._protocol.reader(text, answer.content_type)
+                async for chunk in answer.chunks():
+                    for audio in self._audio(reader.feed(chunk), answer.request_id):
+                        yield audio
+                for audio in self._audio(reader.end(), answer.request_id):
+                    yield audio
+        finally:
+            self._connection_needed()
+
+    def _audio(self, events: list[Event], request_id: str | None) -> Iterator[Audio]:
+        for event in events:
+            if isinstance(event, Failed):
+                key = self._transport.api_key
+                raise failure(event, key=key, request_id=request_id)
+            if isinstance(event, Audio):
+                yield event

@@ -24,6 +24,7 @@ from .session import SessionConfig, check_clip
 from .stream import SynthesizeStream
 from .utterance import WHAT, Conversation
 from .warm import Line, WarmSockets
+from .warm_http import WarmConnection
 
 __all__ = ["TTS"]
 
@@ -123,7 +124,8 @@ class TTS(tts.TTS):
             text_pacing: Hold later sentences back until the audio runs low, so that less is wasted
                 on interruptions.
             warm_sockets: WebSockets to keep dialled ahead. Each holds a place of a replica's
-                concurrency while it waits. 0 keeps none.
+                concurrency while it waits. 0 keeps none. Over HTTP, anything but 0 keeps one idle
+                connection, which costs nothing.
             warm_lifetime: Seconds after :meth:`prewarm` or the last utterance for which they are
                 kept.
             http_session: Session to use in place of LiveKit's.
@@ -206,8 +208,15 @@ class TTS(tts.TTS):
                 keep_alive=dialect.keep_alive,
                 one_shot=dialect.one_shot,
             )
-            finalizer = weakref.finalize(self, self._sockets.abandon)
-            finalizer.atexit = False  # type: ignore[misc]
+        transport_ = self._transport
+        self._requests = WarmConnection(
+            session=lambda: transport_.session,
+            url="" if over_websocket else endpoint.post_url(),
+            lifetime=0.0 if over_websocket or not warm_sockets else warm_lifetime,
+        )
+        warm = self._sockets or self._requests
+        finalizer = weakref.finalize(self, warm.abandon)
+        finalizer.atexit = False  # type: ignore[misc]
 
     @property
     def model(self) -> str:
@@ -221,11 +230,10 @@ class TTS(tts.TTS):
 
     def prewarm(self) -> None:
         """Dial ahead, in the background. LiveKit calls it when an agent starts."""
-        if self._sockets is not None:
-            try:
-                self._sockets.warm()
-            except RuntimeError:
-                logger.debug("prewarm() has no effect outside an event loop")
+        try:
+            (self._sockets or self._requests).warm()
+        except RuntimeError:
+            logger.debug("prewarm() has no effect outside an event loop")
 
     def update_options(
         self,
@@ -303,8 +311,7 @@ class TTS(tts.TTS):
         await asyncio.gather(
             *(stream.aclose() for stream in list(self._streams)), return_exceptions=True
         )
-        if self._sockets is not None:
-            await self._sockets.aclose()
+        await (self._sockets or self._requests).aclose()
 
     async def _conversation(
         self, options: Options, *, limit: float, started: Callable[[Line], None]
@@ -330,6 +337,7 @@ class TTS(tts.TTS):
             protocol=self._dialect.http(options),
             limit=limit,
             started=started,
+            connection_needed=self._requests.warm,
         )
 
 

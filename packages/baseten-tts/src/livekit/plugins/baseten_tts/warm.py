@@ -19,6 +19,7 @@ __all__ = ["KeepAlive", "Line", "WarmSockets"]
 _FIRST_PAUSE = 0.5  # seconds before a socket that died young is dialled anew, doubled each time
 _LONGEST_PAUSE = 30.0
 _YOUNG = 5.0
+_SOON = 1.0  # seconds within which a close is the answer to what was sent
 _ONE_SHOT_LIFE = 25.0  # below the 30 s after which such a server ends an idle session
 
 
@@ -294,7 +295,7 @@ class WarmSockets:
         line.ws.abort()
         if closed is None:
             return
-        if line.uses == 1 and time.monotonic() - parked < 1.0:
+        if line.uses == 1 and time.monotonic() - parked < _SOON:
             self.one_shot = True
         young = time.monotonic() - line.since < _YOUNG and not line.uses
         if not young:
@@ -304,6 +305,7 @@ class WarmSockets:
 
     async def _wait_idle(self, line: Line) -> Closed | None:
         """Wait until the line dies, or return None when it has waited long enough."""
+        asked = -_SOON
         while (left := self._until - time.monotonic()) > 0:
             alive = self._keep_alive
             if alive is None or not line.prelude:
@@ -326,9 +328,10 @@ class WarmSockets:
                     return Closed(1006, "no sign of life")
                 await line.ws.send(alive.message)
                 line.owed += 1
+                asked = time.monotonic()
                 continue
             if isinstance(message, Closed):
-                if line.owed and not line.uses:
+                if time.monotonic() - asked < _SOON and not line.uses:
                     self.one_shot = True  # it took the sign of life for an utterance
                 return message
             kind = _kind(message)

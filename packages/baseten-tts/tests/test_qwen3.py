@@ -1,0 +1,352 @@
+"""Qwen3-TTS, on servers that keep a session and on those that don't."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from livekit.agents import APIConnectOptions, APIError, APITimeoutError
+from livekit.agents.types import USERDATA_TIMED_TRANSCRIPT
+from livekit.agents.voice.io import TimedString
+from livekit.plugins import baseten_tts
+from livekit.plugins.baseten_sandbox import Fault, Sandbox
+from livekit.plugins.baseten_sandbox.engines.tones import read
+from livekit.plugins.baseten_tts import TTS
+from livekit.plugins.baseten_tts.protocols.registry import DIALECTS
+
+from .conftest import Listen, Make, heard
+
+ONCE = APIConnectOptions(max_retry=0, timeout=2.0)
+AGAIN = APIConnectOptions(max_retry=3, retry_interval=0.01, timeout=2.0)
+TEXT = "Hello there, my friend. This is a second sentence!  And, well: a third one?"
+KINDS = pytest.mark.parametrize("deployment", ["qwentts1", "qwentts2"])
+Qwen = Callable[..., TTS]
+
+
+@pytest.fixture
+def qwen(make: Make, sandbox: Sandbox) -> Qwen:
+    def qwen(deployment: str = "qwentts1", **options: Any) -> TTS:
+        options = {"voice": "vivian", "task_type": "CustomVoice", **options}
+        return make(sandbox.url(deployment, "websocket"), model="qwen3-tts", **options)
+
+    return qwen
+
+
+async def settle(tts: TTS, number: int = 1) -> None:
+    """Wait until so many sockets wait."""
+    import asyncio
+
+    assert tts._sockets is not None
+    for _ in range(100000):
+        if tts._sockets.idle == number and not tts._sockets._tasks - {
+            line.watcher for line in tts._sockets._idle
+        }:
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("the sockets didn't settle")
+
+
+@KINDS
+async def test_every_word_is_said_again_and_again(
+    qwen: Qwen, listen: Listen, deployment: str
+) -> None:
+    tts = qwen(deployment)
+    for _ in range(3):
+        assert await listen(tts, TEXT[:20], TEXT[20:41], TEXT[41:]) == TEXT.split()
+        frame = await tts.synthesize(TEXT, conn_options=ONCE).collect()
+        assert heard(bytes(frame.data)) == TEXT.split()
+
+
+async def test_a_session_is_used_again_where_the_server_keeps_it(
+    qwen: Qwen, listen: Listen, sandbox: Sandbox
+) -> None:
+    tts = qwen()
+    reused: list[bool] = []
+    tts.on("metrics_collected", lambda m: reused.append(m.connection_reused))
+    tts.prewarm()
+    for _ in range(5):
+        await settle(tts)
+        await listen(tts, "Hello there.")
+    assert reused == [True] * 5
+    await settle(tts)
+    assert tts._sockets is not None
+    assert tts._sockets.one_shot is False
+    assert max(json.dumps(s.received_json).count("input.done") for s in sandbox.sessions) > 1
+
+
+async def test_a_server_of_one_utterance_is_learned(
+    qwen: Qwen, listen: Listen, sandbox: Sandbox
+) -> None:
+    tts = qwen("qwentts2")
+    errors: list[object] = []
+    tts.on("error", errors.append)
+    for _ in range(4):
+        assert await listen(tts, "Hello there.", conn_options=ONCE) == ["Hello", "there."]
+    assert errors == []
+    assert tts._sockets is not None
+    assert tts._sockets.one_shot is True
+
+
+async def test_the_configuration_goes_ahead_of_the_text_and_holds_only_what_is_set(
+    qwen: Qwen, listen: Listen, sandbox: Sandbox
+) -> None:
+    tts = qwen()
+    tts.prewarm()
+    await sandbox.wait_message({"type": "session.config"})
+    assert sandbox.sessions[0].received_json == [
+        {
+            "type": "session.config",
+            "task_type": "CustomVoice",
+            "response_format": "pcm",
+            "stream_audio": True,
+            "speed": 1.0,
+            "voice": "vivian",
+            "language": "Auto",
+        }
+    ]
+    tts.update_options(voice="ryan", instructions="softly", max_new_tokens=500)
+    await listen(tts, "Hello there.")
+    used = next(s for s in sandbox.sessions if len(s.received_json) > 1)
+    config, text, done = used.received_json
+    assert (config["voice"], config["instructions"]) == ("ryan", "softly")
+    assert config["max_new_tokens"] == 500
+    assert text == {"type": "input.text", "text": "Hello there."}
+    assert done == {"type": "input.done"}
+
+
+async def test_a_strict_server_accepts_all_options(
+    qwen: Qwen, listen: Listen, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    clip = tmp_path / "me.wav"
+    clip.write_bytes(b"RIFF of my voice")
+    strict = dataclasses.replace(sandbox.deployment("qwentts1"), closed_config=True)
+    sandbox.deploy(strict)
+    tts = qwen(
+        voice="",
+        task_type="Base",
+        language="English",
+        instructions="softly",
+        max_new_tokens=500,
+        initial_codec_chunk_frames=4,
+        x_vector_only_mode=False,
+        ref_audio=str(clip),
+        ref_text="my voice",
+        word_timestamps=True,
+        extra_config={"model": "own"},
+    )
+    assert await listen(tts, "Hello there.") == ["Hello", "there."]
+    (used,) = [s for s in sandbox.sessions if len(s.received_json) > 1]
+    config = used.received_json[0]
+    assert base64.b64decode(config["ref_audio"]) == clip.read_bytes()
+    assert config["ref_text"] == "my voice"
+    assert config["model"] == "own"
+
+
+@KINDS
+async def test_words_come_with_their_times_and_the_texts_own_spaces(
+    qwen: Qwen, deployment: str
+) -> None:
+    tts = qwen(deployment, word_timestamps=True)
+    assert tts.capabilities.aligned_transcript
+    async with tts.stream() as stream:
+        stream.push_text(TEXT)
+        stream.end_input()
+        events = [event async for event in stream]
+    spoken: list[TimedString] = []
+    for event in events:
+        spoken += event.frame.userdata.get(USERDATA_TIMED_TRANSCRIPT, [])
+    assert "".join(spoken) == TEXT
+    assert len(spoken) == len(TEXT.split())
+    truth = read(b"".join(bytes(event.frame.data) for event in events), rate=24000)
+    assert [piece.start_time for piece in spoken] == pytest.approx(
+        [word.start for word in truth], abs=0.02
+    )
+
+
+async def test_without_an_aligner_the_servers_words_reach_the_user(
+    qwen: Qwen, listen: Listen, sandbox: Sandbox
+) -> None:
+    sandbox.deploy(dataclasses.replace(sandbox.deployment("qwentts1"), aligner=False))
+    with pytest.raises(APIError, match="FORCED_ALIGNER_MODEL"):
+        await listen(qwen(word_timestamps=True), "Hello.", conn_options=ONCE)
+
+
+async def test_an_unknown_voice_is_final(qwen: Qwen, listen: Listen, sandbox: Sandbox) -> None:
+    tts = qwen(voice="nobody", warm_sockets=0)
+    with pytest.raises(APIError, match="Invalid voice 'nobody'") as caught:
+        await listen(tts, "Hello there.", conn_options=AGAIN)
+    assert not caught.value.retryable
+    assert len(sandbox.sessions) == 1
+
+
+DONE = {"type": "audio.done"}
+FAULTS = [
+    Fault(do="replace", on="send", match=DONE, after=1, payload={**DONE, "error": True}),
+    Fault(do="replace", on="send", match=DONE, after=1, payload={**DONE, "total_bytes": 10**9}),
+    Fault(do="drop", on="send", kind="binary", after=3),
+    Fault(do="close", on="send", match=DONE, after=1, code=1000),
+    Fault(do="close", on="send", match={"type": "session.done"}, code=1000),
+    Fault(do="send", on="send", match=DONE, after=1, payload={"type": "error", "message": "oh"}),
+    Fault(do="send", on="send", match=DONE, after=1, payload="not json"),
+    Fault(do="send", on="send", match=DONE, after=1, payload={"type": "session.done"}),
+    Fault(
+        do="replace",
+        on="send",
+        match={"type": "session.done"},
+        payload={"type": "session.done", "total_sentences": 9},
+    ),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_hole_in_the_speech_is_an_error(qwen: Qwen, sandbox: Sandbox, fault: Fault) -> None:
+    sandbox.faults.add(fault)
+    tts = qwen(warm_sockets=0)
+    audio = b""
+    with pytest.raises(APIError) as caught:
+        async with tts.stream(conn_options=AGAIN) as stream:
+            stream.push_text(TEXT)
+            stream.end_input()
+            async for event in stream:
+                audio += bytes(event.frame.data)
+    assert not caught.value.retryable
+    assert heard(audio)[0] == "Hello"
+    assert len(sandbox.sessions) == 1
+
+
+@pytest.mark.parametrize("kind", ["audio.start", "audio.done", "session.done"])
+async def test_silence_while_an_answer_is_due_times_out(
+    qwen: Qwen, listen: Listen, sandbox: Sandbox, kind: str
+) -> None:
+    sandbox.faults.add(Fault(do="mute", on="send", match={"type": kind}), times=None)
+    hasty = APIConnectOptions(max_retry=0, timeout=0.3)
+    with pytest.raises(APITimeoutError):
+        await listen(qwen(warm_sockets=0), "Hello there.", conn_options=hasty)
+
+
+async def test_another_rate_is_honoured(qwen: Qwen, listen: Listen, sandbox: Sandbox) -> None:
+    start = {"type": "audio.start"}
+    sandbox.faults.add(
+        Fault(do="replace", on="send", match=start, payload={**start, "sample_rate": 48000})
+    )
+    tts = qwen(warm_sockets=0)
+    frame = await tts.synthesize("Hello there my friend.").collect()
+    assert frame.sample_rate == 24000
+    assert frame.duration == pytest.approx(4 * 0.3 / 2, abs=0.05)
+
+
+@pytest.fixture
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    dialect = DIALECTS["qwen3-tts"]
+    assert dialect.keep_alive is not None
+    often = dataclasses.replace(dialect.keep_alive, interval=0.2)
+    monkeypatch.setitem(DIALECTS, "qwen3-tts", dataclasses.replace(dialect, keep_alive=often))
+
+
+async def test_an_idle_session_is_kept_alive(http_context: None, hurry: None) -> None:
+    async with Sandbox(transcriber="tones", synthesizer="tones", idle_limit=0.8) as sandbox:
+        tts = TTS(
+            api_key=sandbox.api_key,
+            model="qwen3-tts",
+            model_endpoint=sandbox.qwen_tts_endpoint,
+            voice="vivian",
+        )
+        tts.prewarm()
+        # Six signs of life take longer than the server lets a session idle.
+        await sandbox.wait_message({"type": "session.done"}, direction="sent", count=6)
+        assert len(sandbox.sessions) == 1
+        frame = await tts.synthesize("Still here.", conn_options=ONCE).collect()
+        assert heard(bytes(frame.data)) == ["Still", "here."]
+        assert sandbox.sessions[0].received_json[-2]["text"] == "Still here."
+        await tts.aclose()
+
+
+async def test_a_server_that_takes_a_sign_of_life_for_an_utterance_is_left_in_peace(
+    qwen: Qwen, listen: Listen, sandbox: Sandbox, hurry: None
+) -> None:
+    tts = qwen("qwentts2")
+    tts.prewarm()
+    await sandbox.wait_sessions(2)
+    await settle(tts)
+    assert tts._sockets is not None
+    assert tts._sockets.one_shot is True
+    assert await listen(tts, "Hello.", conn_options=ONCE) == ["Hello."]
+
+
+async def test_an_utterance_can_begin_while_a_sign_of_life_is_unanswered(
+    qwen: Qwen, listen: Listen, sandbox: Sandbox, hurry: None
+) -> None:
+    slow = Fault(do="delay", seconds=0.1, on="send", match={"type": "session.done"})
+    sandbox.faults.add(slow)
+    tts = qwen()
+    tts.prewarm()
+    await sandbox.wait_message({"type": "input.done"})
+    assert await listen(tts, "Hello there.", conn_options=ONCE) == ["Hello", "there."]
+    assert sandbox.sessions[0].received_json[-2]["text"] == "Hello there."
+
+
+async def test_voices_are_registered_listed_used_and_removed(
+    qwen: Qwen, listen: Listen, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    clip = tmp_path / "me.wav"
+    clip.write_bytes(b"RIFF of my voice")
+    here: dict[str, Any] = {
+        "model_endpoint": sandbox.qwen_tts_endpoint,
+        "api_key": sandbox.api_key,
+    }
+    voice = await baseten_tts.register_voice(
+        **here, name="me", ref_audio_path=str(clip), ref_text="my voice"
+    )
+    assert voice["name"] == "me"
+    assert voice["ref_text"] == "my voice"
+    voices = await baseten_tts.list_voices(**here)
+    assert [v["name"] for v in voices["uploaded_voices"]] == ["me"]
+    assert await listen(qwen(voice="me", warm_sockets=0), "Hello.") == ["Hello."]
+    await baseten_tts.remove_voice(**here, name="me")
+    with pytest.raises(APIError, match="'me' not found"):
+        await baseten_tts.remove_voice(**here, name="me")
+    await sandbox.wait_for(lambda: sandbox.open_sockets == 0)
+
+
+async def test_managing_voices_has_bounds_and_clear_errors(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    here: dict[str, Any] = {"model_endpoint": sandbox.qwen_tts_endpoint}
+    with pytest.raises(ValueError, match="BASETEN_API_KEY"):
+        await baseten_tts.list_voices(**here)
+    with pytest.raises(ValueError, match="model_endpoint"):
+        await baseten_tts.list_voices(api_key="k")
+    with pytest.raises(ValueError, match="blank"):
+        await baseten_tts.remove_voice(**here, api_key="k", name=" ")
+    with pytest.raises(ValueError, match="neither"):
+        await baseten_tts.register_voice(
+            **here, api_key="k", name="me", ref_audio_path=str(tmp_path / "none.wav")
+        )
+    with pytest.raises(APIError, match="401"):
+        await baseten_tts.list_voices(**here, api_key="wrong")
+    sandbox.faults.add(Fault(do="mute"))
+    with pytest.raises(APITimeoutError):
+        await baseten_tts.list_voices(**here, api_key=sandbox.api_key, timeout=0.3)
+    sandbox.faults.add(Fault(do="park"))
+    with pytest.raises(APITimeoutError):
+        await baseten_tts.list_voices(**here, api_key=sandbox.api_key, timeout=0.3)
+    sandbox.faults.add(Fault(do="close", code=1011, on="receive"))
+    with pytest.raises(APIError, match="1011"):
+        await baseten_tts.list_voices(**here, api_key=sandbox.api_key)
+
+
+async def test_a_json_model_is_spoken_through(make: Make, listen: Listen, sandbox: Sandbox) -> None:
+    tts = make(sandbox.url("kokoro1", "predict"), model="generic", voice="af_heart")
+    tts.update_options(extra_body={"speed": 1.1})
+    assert await listen(tts, TEXT) == TEXT.split()
+    assert sandbox.sessions[0].received_json[0] == {
+        "speed": 1.1,
+        "voice": "af_heart",
+        "text": "Hello there, my friend.",
+    }
