@@ -12,12 +12,14 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
+from typing import NoReturn
 
 import pytest
 
@@ -27,10 +29,11 @@ from livekit.plugins.baseten_common import timeout
 ROOT = Path(__file__).parents[2]
 TRUSSES = ROOT / "examples" / "trusses"
 HERE = Path(__file__).parent
-# Later ones need a certifi that mirrors may not have yet. The server's numpy has no wheel for 3.13.
+# A later one needs a certifi that is newer than mirrors may have.
 TRUSS = "truss==0.18.35"
-_ACCEPTED = "[accepted]"
+# The server wants numpy below 2, which has no wheel for a later Python.
 PYTHON = ">=3.10,<3.13"
+ACCEPTED = "[accepted]"
 # Whoever says or reads chords starts with these, in this order, so that all agree on the chords.
 WORDS = """
     amber birch cedar delta ember flint grove hazel ivory jade kelp larch maple north ocean pearl
@@ -62,9 +65,13 @@ def _install(uv: str, venv: Path, *what: str | Path) -> None:
         _run([uv, "venv", "--python", PYTHON, venv])
         _run([uv, "pip", "install", "--python", venv, *what])
     except RuntimeError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"the Truss server can't be installed here: {error}")
+        _without(f"the Truss server can't be installed here: {error}")
+
+
+def _without(reason: str) -> NoReturn:
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 class Rendered:
@@ -176,7 +183,7 @@ class TrussServer:
     @property
     def sessions(self) -> int:
         """How many WebSockets it has accepted."""
-        return self.log.count(_ACCEPTED)
+        return self.log.count(ACCEPTED)
 
     def get(self, path: str) -> int:
         """The status of a GET request; 0 when nobody answers."""
@@ -194,6 +201,7 @@ class TrussServer:
         deadline = time.monotonic() + 50
         while (status := self.get("/v1/models/model")) != 200:
             if self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
                 raise RuntimeError(f"the Truss server answers {status}:\n{self.log[-4000:]}")
             time.sleep(0.05)
 
@@ -205,7 +213,7 @@ class TrussServer:
 
     async def accepted(self, count: int) -> None:
         """Wait until it has accepted so many WebSockets."""
-        await self.wrote(_ACCEPTED, count)
+        await self.wrote(ACCEPTED, count)
 
     def loaded(self) -> None:
         """Let `load` go on."""
@@ -216,7 +224,7 @@ class TrussServer:
         self._process.send_signal(signal.SIGTERM)
 
     def restart(self) -> None:
-        """Start another one at the same address once this one is gone."""
+        """Start another one at the same address once this one is gone. It blocks."""
         self._process.wait(timeout=30)
         self._start()
         self.wait_ready()
@@ -251,10 +259,12 @@ async def http_context(no_task_is_left: None) -> AsyncIterator[None]:
 
 @pytest.fixture(scope="session")
 def rendered() -> Iterator[Rendered]:
+    if sys.platform == "win32":
+        pytest.skip("Truss's model server needs uvloop, which Windows doesn't have")
     uv = os.environ.get("UV") or shutil.which("uv")
     if not uv:
-        pytest.skip("uv, which renders and installs the Truss server, isn't on the PATH")
-    with tempfile.TemporaryDirectory(prefix="truss-") as folder:
+        _without("uv, which installs the Truss server, isn't on the PATH")
+    with tempfile.TemporaryDirectory(prefix="truss-", ignore_cleanup_errors=True) as folder:
         yield Rendered(Path(folder), uv)
 
 
