@@ -76,15 +76,23 @@ class Microphone(io.AudioInput):
 
 
 class Speaker(io.AudioOutput):
-    """Keeps what the agent says. Nobody listens, so it plays as fast as speech arrives."""
+    """Keeps what the agent says. Nobody listens, so it plays as fast as speech arrives.
 
-    def __init__(self) -> None:
+    Args:
+        path: The WAV that `save` writes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        # Better to know now than after the conversation.
+        if not path.parent.is_dir():
+            raise ValueError(f"{path} can't be written: there is no folder {path.parent}")
         super().__init__(
             label="recording",
             capabilities=io.AudioOutputCapabilities(pause=False),
             sample_rate=SAMPLE_RATE,
         )
-        self.pcm = bytearray()
+        self._path = path
+        self._pcm = bytearray()
         self._playing = 0.0  # seconds of the speech that is going on
 
     async def capture_frame(self, frame: rtc.AudioFrame) -> None:
@@ -92,7 +100,7 @@ class Speaker(io.AudioOutput):
         if not self._playing:
             self.on_playback_started(created_at=time.time())
         self._playing += frame.duration
-        self.pcm += frame.data.cast("B")
+        self._pcm += frame.data.cast("B")
 
     def flush(self) -> None:
         super().flush()
@@ -109,12 +117,12 @@ class Speaker(io.AudioOutput):
     @property
     def duration(self) -> float:
         """Seconds of speech so far."""
-        return len(self.pcm) / 2 / SAMPLE_RATE
+        return len(self._pcm) / 2 / SAMPLE_RATE
 
-    def save(self, path: Path) -> None:
-        """Write all that was said as a WAV."""
-        with wave.open(str(path), "wb") as file:
+    def save(self) -> None:
+        """Write all that was said."""
+        with wave.open(str(self._path), "wb") as file:
             file.setnchannels(1)
             file.setsampwidth(2)
             file.setframerate(SAMPLE_RATE)
-            file.writeframes(self.pcm)
+            file.writeframes(self._pcm)

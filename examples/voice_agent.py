@@ -65,6 +65,8 @@ class Assistant(Agent):
 
 
 def prewarm(process: JobProcess) -> None:
+    # onnxruntime, which runs Silero, would tell its makers of its use.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     process.userdata["vad"] = silero.VAD.load()
 
 
