@@ -1,0 +1,242 @@
+"""The protocols alone: whatever the server says ends in audio, in success, or in a failure."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+from hypothesis import given, strategies as st
+
+from livekit.plugins.baseten_common import Closed
+from livekit.plugins.baseten_tts.alignment import Alignment
+from livekit.plugins.baseten_tts.options import Options
+from livekit.plugins.baseten_tts.protocols import Audio, Failed, Finished, Spoken, Utterance
+from livekit.plugins.baseten_tts.protocols.http_audio import AudioBody, GenericPredict
+from livekit.plugins.baseten_tts.protocols.orpheus import OrpheusUtterance
+from livekit.plugins.baseten_tts.protocols.qwen3_tts import Qwen3Utterance
+
+from .test_wav import SAMPLES, wav
+
+OPTIONS = Options(voice="tara", word_timestamps=True)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=6,
+)
+EVENT = st.fixed_dictionaries(
+    {
+        "type": st.sampled_from(
+            ["audio.start", "audio.done", "session.done", "error", "timestamps", "session.created"]
+        )
+    },
+    optional={
+        "sentence_index": JSON,
+        "sentence_text": JSON,
+        "sample_rate": JSON | st.just(24000),
+        "format": JSON | st.just("pcm") | st.just("wav"),
+        "total_bytes": JSON | st.just(0),
+        "total_sentences": JSON,
+        "error": JSON,
+        "message": JSON,
+        "timestamp_info": st.fixed_dictionaries(
+            {
+                "word_alignment": st.fixed_dictionaries(
+                    {
+                        "words": st.lists(st.text(max_size=5) | JSON, max_size=4) | JSON,
+                        "word_start_times_seconds": st.lists(st.floats() | JSON) | JSON,
+                        "word_end_times_seconds": st.lists(st.floats() | JSON) | JSON,
+                    }
+                )
+                | JSON
+            }
+        )
+        | JSON,
+    },
+)
+MESSAGE = st.binary(max_size=40) | st.text(max_size=20) | (EVENT | JSON).map(json.dumps)
+
+
+@pytest.mark.parametrize("kind", [OrpheusUtterance, Qwen3Utterance])
+@given(messages=st.lists(MESSAGE, max_size=12), text=st.text(max_size=30), code=st.integers())
+def test_no_message_breaks_a_protocol(
+    kind: type[Utterance], messages: list[str | bytes], text: str, code: int
+) -> None:
+    utterance = kind(OPTIONS)  # type: ignore[call-arg]
+    sent = [*utterance.open(), *utterance.say(text), *utterance.end()]
+    assert all(isinstance(message, str) for message in sent)
+    for message in messages:
+        for event in utterance.receive(message):
+            assert event.__class__.__name__ in ("Audio", "Spoken", "Finished", "Failed")
+        assert isinstance(utterance.due, bool)
+    verdict = utterance.closed(Closed(code))
+    assert verdict is None or isinstance(verdict, (Finished, Failed))
+
+
+@given(
+    st.text(max_size=60),
+    st.lists(st.tuples(st.text(max_size=6), st.floats(0, 9), st.floats(0, 9)), max_size=8),
+    st.integers(0, 80),
+)
+def test_aligned_pieces_are_the_text_and_their_times_never_go_back(
+    text: str, words: list[tuple[str, float, float]], within: int
+) -> None:
+    alignment = Alignment()
+    alignment.say(text)
+    pieces = [*alignment.place(words, within=within), *alignment.place(words), *alignment.rest()]
+    assert "".join(piece.text for piece in pieces) == text
+    starts = [piece.start for piece in pieces]
+    assert starts == sorted(starts)
+    assert all(piece.end >= piece.start for piece in pieces)
+
+
+def test_words_that_the_server_spells_otherwise_leave_the_text_as_it_is() -> None:
+    alignment = Alignment()
+    alignment.say('On  the 4th, she said: "Hi." ')
+    words = ["on", "the", "fourth", "she", "said", "hi"]
+    pieces = alignment.place([(word, float(i), i + 0.5) for i, word in enumerate(words)])
+    assert [(piece.text, piece.start) for piece in pieces] == [
+        ("On  ", 0.0),
+        ("the 4th, ", 1.0),
+        ("she ", 3.0),
+        ('said: "', 4.0),
+        ('Hi." ', 5.0),
+    ]
+    assert alignment.rest() == []
+
+
+@pytest.mark.parametrize("offset", [0.0, 1.5])
+def test_both_ways_to_count_word_times_are_told_apart(offset: float) -> None:
+    utterance = Qwen3Utterance(OPTIONS)
+    utterance.say("One. Two.")
+    utterance.end()
+    starts: list[float] = []
+    for index, word in enumerate(["One.", "Two."]):
+        first = (offset if index else 0.0) + 0.1
+        times = {"words": [word]}
+        alignment = {
+            **times,
+            "word_start_times_seconds": [first],
+            "word_end_times_seconds": [first + 0.2],
+        }
+        for message in (
+            json.dumps({"type": "audio.start", "sentence_index": index, "sentence_text": word}),
+            bytes(72000),  # 1.5 s
+            json.dumps({"type": "audio.done", "timestamp_info": {"word_alignment": alignment}}),
+        ):
+            starts += [e.start for e in utterance.receive(message) if isinstance(e, Spoken)]
+    assert starts == pytest.approx([0.1, 1.6])
+
+
+@pytest.mark.parametrize(
+    ("words", "seconds", "code", "ended", "expected"),
+    [
+        (10, 3.0, 1000, True, Finished),
+        (10, 1.0, 1000, True, Finished),
+        (10, 0.99, 1000, True, Failed),
+        (1, 0.0, 1000, True, Failed),
+        (10, 3.0, 1000, False, type(None)),
+        (10, 3.0, 1011, True, type(None)),
+        (10, 3.0, 1005, True, type(None)),
+        (10, 3.0, 1006, True, type(None)),
+    ],
+)
+def test_orpheus_is_judged_by_its_audio(
+    words: int, seconds: float, code: int, ended: bool, expected: type
+) -> None:
+    utterance = OrpheusUtterance(OPTIONS)
+    utterance.say("word " * words)
+    if ended:
+        utterance.end()
+    utterance.receive(bytes(2 * round(seconds * 24000)))
+    assert isinstance(utterance.closed(Closed(code)), expected)
+
+
+def test_orpheus_owes_audio_for_each_full_buffer_and_after_the_end() -> None:
+    utterance = OrpheusUtterance(Options(voice="tara", buffer_size=3))
+    utterance.say("one two ")
+    assert not utterance.due
+    utterance.say("three ")
+    assert utterance.due
+    utterance.receive(bytes(48000))
+    assert not utterance.due
+    utterance.end()
+    assert utterance.due
+
+
+def body_of(data: bytes, content_type: str, *, piece: int = 7, units: int = 0) -> list[object]:
+    body = AudioBody(content_type, units=units, sample_rate=16000, json_audio=True)
+    events: list[object] = []
+    for i in range(0, len(data), piece):
+        events += body.feed(data[i : i + piece])
+    return events + list(body.end())
+
+
+@given(st.binary(max_size=120), st.integers(1, 60), st.booleans(), st.sampled_from(
+    ["audio/wav", "application/json", "text/html", "", "application/octet-stream", "audio/mpeg"]
+))  # fmt: skip
+def test_any_body_ends_in_one_verdict(
+    data: bytes, piece: int, riff: bool, content_type: str
+) -> None:
+    data = wav(SAMPLES.tobytes())[:44] + data if riff else data
+    events = body_of(data, content_type, piece=piece)
+    verdicts = [event for event in events if isinstance(event, (Finished, Failed))]
+    assert len(verdicts) == 1
+    assert verdicts[0] is events[-1]
+
+
+@pytest.mark.parametrize("piece", [1, 5, 10_000])
+@pytest.mark.parametrize(
+    ("data", "content_type", "rate"),
+    [
+        (SAMPLES.tobytes(), "audio/wav", 16000),
+        (wav(SAMPLES.tobytes(), rate=22050), "application/octet-stream", 22050),
+        (json.dumps({"data": {"audio": base64.b64encode(SAMPLES.tobytes()).decode()},
+                     }).encode(), "application/json", 16000),
+        (json.dumps({"output": base64.b64encode(SAMPLES.tobytes()).decode(), "sample_rate": 44100,
+                     }).encode(), "text/plain", 44100),
+        (json.dumps({"base64": base64.b64encode(wav(SAMPLES.tobytes())).decode()}).encode(),
+         "", 24000),
+    ],
+)  # fmt: skip
+def test_a_body_is_known_by_its_bytes(
+    data: bytes, content_type: str, rate: int, piece: int
+) -> None:
+    *audio, verdict = body_of(data, content_type, piece=piece)
+    assert verdict == Finished()
+    assert b"".join(part.data for part in audio if isinstance(part, Audio)) == SAMPLES.tobytes()
+    assert {part.sample_rate for part in audio if isinstance(part, Audio)} == {rate}
+
+
+@pytest.mark.parametrize(
+    ("data", "content_type", "words"),
+    [
+        (b'{"error": "no such voice"}', "application/json", "no such voice"),
+        (b'{"detail": "no audio here"}', "application/json", "no audio under any of"),
+        (b'{"audio": "Error: out of memory"}', "application/json", "out of memory"),
+        (b"<html>gateway</html>", "text/html", "gateway"),
+        (b"Error: something", "audio/wav", "something"),
+        (b"ID3" + bytes(20), "audio/wav", "MP3"),
+        (b"\xff\xf1" + bytes(20), "audio/aac", "audio/aac"),
+        (wav(SAMPLES.tobytes())[:-2], "audio/wav", "breaks off"),
+        (wav(SAMPLES.tobytes(), tag=7, bits=8), "audio/wav", "aren't known"),
+    ],
+)
+def test_a_body_without_speech_says_why(data: bytes, content_type: str, words: str) -> None:
+    verdict = body_of(data, content_type)[-1]
+    assert isinstance(verdict, Failed)
+    assert words in f"{verdict.reason} {verdict.payload}"
+
+
+def test_the_generic_request_is_a_template() -> None:
+    options = Options(
+        voice="af", language="en", text_field="input", extra_body={"speed": 1.5, "input": "x"}
+    )
+    assert GenericPredict(options).body("Hello.") == {
+        "speed": 1.5,
+        "voice": "af",
+        "language": "en",
+        "input": "Hello.",
+    }
+    bare = Options(voice="")
+    assert GenericPredict(bare).body("Hello.") == {"text": "Hello."}
