@@ -25,8 +25,13 @@ class _Microphone(AudioInput):
 
 
 class _Echo(llm.LLM):
-    def chat(self, *, chat_ctx, tools=None, conn_options=APIConnectOptions(), **_):
-        return _EchoStream(self, chat_ctx=chat_ctx, tools=tools or [], conn_options=conn_options)
+    def chat(self, *, chat_ctx, tools=None, conn_options=None, **_):
+        return _EchoStream(
+            self,
+            chat_ctx=chat_ctx,
+            tools=tools or [],
+            conn_options=conn_options or APIConnectOptions(),
+        )
 
 
 class _EchoStream(llm.LLMStream):

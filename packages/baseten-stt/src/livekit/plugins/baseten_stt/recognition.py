@@ -48,6 +48,7 @@ class Recognition:
 
     Attributes:
         offset: What is added to every time that is reported, in seconds.
+        failures: Attempts in a row in which nothing was recognised and no connection held.
     """
 
     def __init__(
@@ -71,12 +72,15 @@ class Recognition:
             timeout: Seconds for connecting, and for each answer that is due.
         """
         self.offset = 0.0
+        self.failures = 0
         self._options = options
         self._dialer = dialer
         self._audio = audio
         self._emit = emit
         self._acquired = acquired
         self._timeout = timeout
+        # A connection that held this long had a reason to fail of its own.
+        self._steady = timeout + options.dead_link_timeout
         self._rate = self._new_protocol().sample_rate
         self._replay = Replay()
         self._wall = WallClock(self._rate)
@@ -126,6 +130,8 @@ class Recognition:
         """
         if self._audio.closed and self._audio.empty() and self._replay.end <= self._replay.covered:
             return
+        self.failures += 1
+        began, covered = time.monotonic(), self._replay.covered
         connection = await self._dial()
         self._ending = False
         self._renew_from = None
@@ -134,6 +140,9 @@ class Recognition:
         try:
             await self._receive(sender)
         finally:
+            worked = self._link.heard and time.monotonic() - began > self._steady
+            if worked or self._replay.covered > covered:
+                self.failures = 0
             waiting = [task for task in (sender, self._next) if task is not None]
             for task in waiting:
                 task.cancel()

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from livekit import rtc
-from livekit.agents import APIConnectOptions, stt
+from livekit.agents import APIConnectionError, APIConnectOptions, APIError, stt
 from livekit.agents.types import NOT_GIVEN, NotGivenOr
 from livekit.agents.utils import is_given
 
@@ -136,7 +136,17 @@ class SpeechStream(stt.SpeechStream):
                 attempt.exception()
             raise
         leaving.detach()
-        attempt.result()
+        try:
+            attempt.result()
+        except APIError as e:
+            # The framework starts its count again after an attempt as long as its timeout, which
+            # every timeout is: left to it, a deployment that never answers is tried for ever.
+            failures = self._recognition.failures
+            if e.retryable and failures > self._conn_options.max_retry > 0:
+                raise APIConnectionError(
+                    f"{e.message} (after {failures} attempts)", retryable=False
+                ) from e
+            raise
 
 
 class _SilentStream(SpeechStream):
