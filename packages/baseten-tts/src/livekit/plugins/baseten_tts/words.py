@@ -6,7 +6,7 @@ import unicodedata
 
 __all__ = ["WordStream", "speakable", "spoken_units"]
 
-_CLAUSE_ENDS = frozenset("。、，！？；：…．")
+_CLAUSE_ENDS = frozenset("。、，！？；：")  # the full-width forms, which only such scripts use
 _SPOKEN_SIGNS = frozenset("%&@#")
 
 # Scripts that put no spaces between words, with the longest run to leave in one piece. Han and
