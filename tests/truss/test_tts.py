@@ -159,7 +159,7 @@ async def test_a_replica_that_is_taken_away_in_mid_speech_is_told(
     assert read(tones, await speak(tts, "river stone")) == "river stone"
 
 
-async def test_a_warm_socket_answers_the_pings_and_is_used(
+async def test_a_warm_socket_answers_the_pings_and_is_replaced_when_its_replica_goes(
     start: Callable[..., Any], voice: Callable[..., TTS], tones: Any
 ) -> None:
     server = start("orpheus-websocket", model="orpheus.py", ping=(0.2, 3.0))
@@ -172,9 +172,11 @@ async def test_a_warm_socket_answers_the_pings_and_is_used(
             while (message := await mute.receive(timeout=30)).type is aiohttp.WSMsgType.PING:
                 pass
             assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1011)
-    async with tts.stream(conn_options=ONCE) as stream:
-        stream.push_text("river stone")
-        stream.end_input()
-        audio = b"".join([bytes(event.frame.data) async for event in stream])
-        assert stream._connection_reused is True
-    assert read(tones, audio) == "river stone"
+    reused: list[bool] = []
+    tts.on("metrics_collected", lambda metrics: reused.append(metrics.connection_reused))
+    assert read(tones, await speak(tts, "river stone")) == "river stone"
+    assert reused == [True]
+    await server.accepted(3)  # it was used up, and another one is dialled
+    server.terminate()
+    await asyncio.to_thread(server.restart)
+    assert read(tones, await speak(tts, "tulip umber")) == "tulip umber"

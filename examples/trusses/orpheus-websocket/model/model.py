@@ -18,7 +18,7 @@ from livekit.plugins.baseten_sandbox.sockets import Disconnected
 
 
 class Model:
-    """Hibari, a small English voice; any number of sessions share two worker threads."""
+    """Hibari, a small English voice; any number of sessions share its worker thread."""
 
     def __init__(self, **kwargs: Any) -> None:
         self._deployment = Deployment(id="truss", serves="orpheus-ws")

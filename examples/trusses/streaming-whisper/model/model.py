@@ -19,7 +19,7 @@ from livekit.plugins.baseten_sandbox.sockets import Disconnected
 
 
 class Model:
-    """Whisper tiny.en behind Silero VAD; any number of sessions share two worker threads."""
+    """Whisper tiny.en behind Silero VAD; any number of sessions share its two worker threads."""
 
     def __init__(self, **kwargs: Any) -> None:
         self._deployment = Deployment(id="truss", serves="whisper")
