@@ -8,12 +8,9 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
-if TYPE_CHECKING:
-    from .recording import Recorder
-
-__all__ = ["Journal", "Message", "SessionRecord"]
+__all__ = ["Journal", "Message", "Observer", "SessionRecord"]
 
 _T = TypeVar("_T")
 _KEPT_SESSIONS = 200
@@ -142,18 +139,31 @@ def _parse(text: str) -> Any:
         return None
 
 
+class Observer(Protocol):
+    """Is told of everything as it happens, on the event loop; must not block."""
+
+    def opened(self, session: SessionRecord) -> None:
+        """A session began."""
+
+    def passed(self, session: SessionRecord, message: Message) -> None:
+        """A message went one way or the other."""
+
+    def closed(self, session: SessionRecord) -> None:
+        """A session is over."""
+
+
 class Journal:
     """All sessions, and a way to wait until something holds of them without sleeping.
 
     Args:
-        recorder: Where they are written too.
+        observer: Is told of everything.
         keep: Keep every session and message. If not, messages are counted only and the oldest
             sessions are forgotten, so that a server may run for days.
     """
 
-    def __init__(self, recorder: Recorder | None = None, *, keep: bool = True) -> None:
+    def __init__(self, observer: Observer | None = None, *, keep: bool = True) -> None:
         self.sessions: list[SessionRecord] = []
-        self._recorder = recorder
+        self.observers: list[Observer] = [] if observer is None else [observer]
         self._keep = keep
         self._numbers = itertools.count()
         self._waiters: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
@@ -180,15 +190,15 @@ class Journal:
         self.sessions.append(session)
         if not self._keep:
             del self.sessions[:-_KEPT_SESSIONS]
-        if self._recorder is not None:
-            self._recorder.opened(session)
+        for observer in self.observers:
+            observer.opened(session)
         self.changed()
 
     def end(self, session: SessionRecord) -> None:
         """Record that a session is over."""
         session.closed = True
-        if self._recorder is not None:
-            self._recorder.closed(session)
+        for observer in self.observers:
+            observer.closed(session)
         self.changed()
 
     def add(
@@ -199,8 +209,8 @@ class Journal:
         session.passed[direction] += 1
         if self._keep:
             session.messages.append(message)
-        if self._recorder is not None:
-            self._recorder.passed(session, message)
+        for observer in self.observers:
+            observer.passed(session, message)
         self.changed()
 
     async def wait_for(self, condition: Callable[[], _T], *, timeout: float = 10.0) -> _T:

@@ -20,7 +20,7 @@ from .faults import Fault, FaultPlan
 from .gateway import Gateway
 from .page import Page
 from .recording import Recorder
-from .records import Journal, SessionRecord
+from .records import Journal, Observer, SessionRecord
 from .replay import Replay, ReplayPace
 from .routing import MODEL_APIS_HOST
 from .servers import Servers
@@ -234,6 +234,10 @@ class Sandbox(Addresses):
     def sessions(self) -> list[SessionRecord]:
         """Every session so far, oldest first."""
         return self._journal.sessions
+
+    def observe(self, observer: Observer) -> None:
+        """Tell an observer of every session and message from now on."""
+        self._journal.observers.append(observer)
 
     @property
     def open_sockets(self) -> int:

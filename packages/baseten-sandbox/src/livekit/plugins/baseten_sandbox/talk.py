@@ -27,7 +27,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,11 +161,24 @@ class Conversation:
             self._speaker.end()
         if self._microphone is not None:
             self._microphone.end()
-        if self._session is not None:
-            try:
-                await asyncio.wait_for(_close(self._session), _CLOSE_TIMEOUT)
-            except asyncio.TimeoutError:
-                logger.warning("the agent session didn't close within %g s", _CLOSE_TIMEOUT)
+        session = self._session
+        if session is None:
+            return
+        await self._close("session", session.aclose)
+        # A session leaves its models open for the next one; these were made for this one alone.
+        for model in (session.stt, session.llm, session.tts):
+            close = getattr(model, "aclose", None)
+            if close is not None:
+                await self._close(type(model).__name__, close)
+
+    @staticmethod
+    async def _close(name: str, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            await asyncio.wait_for(close(), _CLOSE_TIMEOUT)
+        except asyncio.TimeoutError:
+            logger.warning("the agent's %s didn't close within %g s", name, _CLOSE_TIMEOUT)
+        except Exception:
+            logger.warning("the agent's %s failed to close", name, exc_info=True)
 
     # --- from the browser
 
@@ -267,15 +280,6 @@ class Conversation:
 
     def _problem(self, text: str, *, fatal: bool = True, retried: bool = False) -> None:
         self._link.send("problem", text=text, fatal=fatal, retried=retried)
-
-
-async def _close(session: AgentSession) -> None:
-    await session.aclose()
-    # A session leaves its models open for the next one; these were made for this one alone.
-    for model in (session.stt, session.llm, session.tts):
-        close = getattr(model, "aclose", None)
-        if close is not None:
-            await close()
 
 
 def _parse(text: str) -> dict[str, Any]:

@@ -82,13 +82,13 @@ def build(path: Path | None) -> tuple[Agent, AgentSession]:
     if path is None:
         return _built_in(), _session()
     module = _run(path)
-    create_session = getattr(module, "create_session", None)
-    session = _session() if create_session is None else create_session()
     agent = _agent(module, path)
-    if not isinstance(session, AgentSession):
-        raise AgentFileError(f"create_session() in {path.name} must return an AgentSession")
     if not isinstance(agent, Agent):
         raise AgentFileError(f"create_agent() in {path.name} must return an Agent")
+    create_session = getattr(module, "create_session", None)
+    session = _session() if create_session is None else create_session()
+    if not isinstance(session, AgentSession):
+        raise AgentFileError(f"create_session() in {path.name} must return an AgentSession")
     return agent, session
 
 
