@@ -40,7 +40,19 @@ __all__ = ["LLM"]
 
 _LIST_TIMEOUT = 30.0
 # Fields that the base class keeps as well, where users look them up.
-_BASE_FIELDS = ["user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "store", "metadata", "service_tier", "verbosity", "temperature", "top_p"]
+_BASE_FIELDS = [
+    "user",
+    "safety_identifier",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "prompt_cache_options",
+    "store",
+    "metadata",
+    "service_tier",
+    "verbosity",
+    "temperature",
+    "top_p",
+]
 
 _T = TypeVar("_T")
 _U = TypeVar("_U")

@@ -7,14 +7,11 @@ asks for them.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, cast
 
 import httpx2 as httpx
-from openai.resources.chat.completions import AsyncCompletions
 
 from livekit.agents.llm import ToolChoice, utils as llm_utils
 
@@ -41,11 +38,9 @@ class Request:
     """What one answer is asked with.
 
     Attributes:
-        model: The slug, or the name a deployment serves under.
-        fields: Fields of the request body that the client knows by name.
-        extra_body: All other fields.
-        extra_headers: Headers of this request.
-        extra_query: Added to the URL.
+        body: The request's body, but for messages and tools.
+        headers: Headers of this request.
+        query: Added to the URL.
         timeout: Bounds connecting, sending, and each wait for the next event.
         wake: Seconds that a dedicated deployment may take to start; 0 if it isn't waited for.
         fold_system: Whether late system messages become user messages.
@@ -54,11 +49,9 @@ class Request:
         starts_thinking: Whether the answer begins inside its reasoning.
     """
 
-    model: str
-    fields: dict[str, Any]
-    extra_body: dict[str, Any]
-    extra_headers: dict[str, str]
-    extra_query: dict[str, Any]
+    body: dict[str, Any]
+    headers: dict[str, str]
+    query: dict[str, Any]
     timeout: httpx.Timeout
     wake: float
     fold_system: bool
@@ -139,16 +132,18 @@ class Options:
         if template_args := {**switch, **template_args}:
             extra_body["chat_template_args"] = template_args
         fields = check_fields({**self.fields, **thinking, **call})
-        known = {name: fields[name] for name in fields if name in _known_fields()}
-        unknown = {name: fields[name] for name in fields if name not in known}
         if isinstance(bounds, (int, float)) or bounds is None:
             bounds = httpx.Timeout(timeout if bounds is None else bounds)
         return Request(
-            model=self.model,
-            fields=known,
-            extra_body={**unknown, **extra_body},
-            extra_headers={**headers, **extra_headers},
-            extra_query=extra_query,
+            body={
+                "model": self.model,
+                **fields,
+                "stream": True,
+                "stream_options": {"include_usage": True},
+                **extra_body,
+            },
+            headers={**headers, **extra_headers},
+            query=extra_query,
             timeout=cast(httpx.Timeout, bounds),
             wake=self.wake,
             fold_system=self.fold_system,
@@ -210,8 +205,3 @@ def strict_format(asked: Any) -> dict[str, Any]:
     if schema.get("strict") is False:
         raise ValueError("Baseten takes only strict JSON schemas: drop 'strict': False")
     return {**asked, "json_schema": {**schema, "strict": True}}
-
-
-@lru_cache(maxsize=1)
-def _known_fields() -> frozenset[str]:
-    return frozenset(inspect.signature(AsyncCompletions.create).parameters)
