@@ -40,6 +40,17 @@ async def collect(stream: SpeechStream) -> list[SpeechEvent]:
     return [event async for event in stream]
 
 
+async def collect_with_error(stream: SpeechStream) -> tuple[list[SpeechEvent], Exception | None]:
+    events: list[SpeechEvent] = []
+    try:
+        while True:
+            events.append(await stream.__anext__())
+    except StopAsyncIteration:
+        return events, None
+    except Exception as error:
+        return events, error
+
+
 async def until(stream: SpeechStream, kind: SpeechEventType) -> list[SpeechEvent]:
     seen = []
     async for event in stream:
