@@ -106,7 +106,6 @@ class LLMStream(OpenAILLMStream):
                 return
             now = asyncio.get_running_loop().time
             seen, since = answer.progress, now()
-            handed_over = False
             while not answer.done:
                 bound = _AFTER_FINISH if answer.finished else self._patience
                 left = None if bound is None else since + bound - now()
@@ -114,10 +113,9 @@ class LLMStream(OpenAILLMStream):
                     break
                 for chunk in answer.feed(data):
                     self._event_ch.send_nowait(chunk)
-                    if not handed_over:
-                        # The first word goes on its way before what came with it is read.
-                        handed_over = True
-                        await asyncio.sleep(0)
+                    # A word goes on its way before those that came with it are read; the loop
+                    # carries audio besides.
+                    await asyncio.sleep(0)
                 # Comments keep a connection alive; only events are progress.
                 if answer.progress != seen:
                     seen, since = answer.progress, now()
