@@ -91,15 +91,16 @@ class Dialogue:
         Raises:
             DialogueError: It won't be.
         """
-        while not self._is_over(microphone):
-            if self._failure is not None:
-                raise DialogueError(self._failure)
+        while self._failure is None:
+            if self._is_over(microphone):
+                return
             if microphone.silence > _SILENT and not self._spoke_until:
                 raise DialogueError("there is no speech in the recording")
             if microphone.silence > patience:
                 why = f": {self._trouble}" if self._trouble else ""
                 raise DialogueError(f"no answer within {patience:g} s of the question{why}")
             await asyncio.sleep(0.05)
+        raise DialogueError(self._failure)
 
     def _is_over(self, microphone: Microphone) -> bool:
         session, messages = self._session, self.messages
