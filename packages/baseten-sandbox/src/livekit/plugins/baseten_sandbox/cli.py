@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from .control import load_fault_file
 from .engines.loading import parts
+from .faults import Fault
+from .live import LiveView
 from .progress import ProgressBar
 from .sandbox import Sandbox
 from .version import __version__
@@ -53,6 +55,11 @@ def _parser() -> argparse.ArgumentParser:
     listen.add_argument("--port", type=_port, default=8700, help="0 for any (default: 8700)")
     listen.add_argument("--api-key", default="sandbox-key", help="default: %(default)s")
     listen.add_argument("--tls", action="store_true", help="https and wss")
+    watch = parser.add_argument_group("talking and watching")
+    watch.add_argument(
+        "--agent", metavar="FILE", help="your agent, for the page at / (needs the extra 'talk')"
+    )
+    watch.add_argument("--no-view", action="store_true", help="don't show the sessions here")
     models = parser.add_argument_group("models")
     models.add_argument("--whisper-model", metavar="FOLDER", help="another CTranslate2 Whisper")
     models.add_argument(
@@ -101,6 +108,15 @@ def _transcriber(options: argparse.Namespace) -> Any:
     return WhisperTranscriber(model=folder)
 
 
+def _agent(options: argparse.Namespace) -> Path | None:
+    if options.agent is None:
+        return None
+    path = Path(options.agent)
+    if not path.is_file():
+        raise ValueError(f"there is no agent file {path}")
+    return path
+
+
 async def _serve(options: argparse.Namespace) -> None:
     began = time.monotonic()
     sandbox = Sandbox(
@@ -114,6 +130,7 @@ async def _serve(options: argparse.Namespace) -> None:
         round_trip=options.round_trip,
         bandwidth=options.bandwidth or None,
         lifetime=options.lifetime,
+        agent=_agent(options),
         record=options.record,
         replay=options.replay,
         keep=False,
@@ -139,10 +156,16 @@ async def _serve(options: argparse.Namespace) -> None:
         exports = " ".join(f"{k}={shlex.quote(v)}" for k, v in sandbox.environ().items())
         sys.stdout.write(
             f"Ready on {sandbox.origin} after {time.monotonic() - began:.1f} s. "
-            f"Stop with Ctrl-C.\n\nexport {exports}\n"
+            f"Stop with Ctrl-C.\n\nexport {exports}\n\n"
+            f"Talk to an agent: {sandbox.origin}/\n"
         )
         sys.stdout.flush()
-        await stop.wait()
+        view = contextlib.nullcontext() if options.no_view else LiveView(sandbox)
+        async with view:
+            await stop.wait()
+        # What a replica that is shut down says.
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(sandbox.strike(Fault(do="close", code=1012, reason="")), 1.0)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

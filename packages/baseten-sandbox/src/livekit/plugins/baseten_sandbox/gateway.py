@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import hmac
 import uuid
@@ -15,6 +14,7 @@ from aiohttp import web
 from .bodies import Tap
 from .deployments import Deployment
 from .faults import ConnectionFaults, FaultPlan
+from .log import logger
 from .recording import Recording
 from .records import Journal, SessionRecord
 from .replay import Replay
@@ -325,14 +325,18 @@ class Gateway:
             pass
         except Rejected:
             await connection.close(1011, MODEL_ERROR)
+        except Exception:
+            logger.exception("a model server failed")
+            await connection.close(1011, MODEL_ERROR)
         finally:
             self.open.pop(record.number, None)
             for task in extra:
                 task.cancel()
             await asyncio.gather(*extra, return_exceptions=True)
-            if not ws.closed and request.transport is not None:
-                with contextlib.suppress(ConnectionError, RuntimeError):
-                    await ws.close()
+            transport = request.transport
+            if not ws.closed and transport is not None and not transport.is_closing():
+                # Nobody is there to answer a close frame.
+                transport.abort()
             if record.closed_by is None:
                 record.closed_by = "client"
         return ws

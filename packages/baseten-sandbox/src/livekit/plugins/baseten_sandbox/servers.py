@@ -6,15 +6,18 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 from aiohttp import web
 
 from .deployments import Deployment
 from .engines.pool import EnginePool
 from .gateway import SocketServer, error_response
+from .log import logger
 from .protocols.json_tts import JsonTtsServer
 from .protocols.orpheus import OrpheusHttpServer, OrpheusSocketServer
 from .protocols.qwen3_asr import Qwen3AsrServer
 from .protocols.qwen3_tts import Qwen3TtsServer
+from .protocols.schema import Invalid
 from .protocols.whisper import WhisperServer
 from .protocols.whisper_batch import WhisperBatchServer
 from .sockets import MODEL_ERROR
@@ -104,5 +107,8 @@ class Servers:
             return await server(request, deployment, body)
         except (ConnectionError, web.HTTPException):
             raise
+        except (Invalid, KeyError, TypeError, ValueError, aiohttp.ClientError):
+            return error_response(500, MODEL_ERROR, model_code=600)
         except Exception:
+            logger.exception("a model server failed")
             return error_response(500, MODEL_ERROR, model_code=600)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal
 
@@ -116,7 +116,7 @@ class EnginePool:
                 lambda: self.transcriber.transcribe(pcm, language=language, word_times=word_times),
             )
 
-    async def synthesize(self, text: str, *, voice: str | None) -> AsyncIterator[bytes]:
+    async def synthesize(self, text: str, *, voice: str | None) -> AsyncGenerator[bytes, None]:
         """Speak on a worker thread, as chunks of PCM s16le at 24 kHz."""
         loop = asyncio.get_running_loop()
         chunks: Iterator[NDArray[np.int16]] = iter(self.synthesizer.synthesize(text, voice=voice))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from contextlib import aclosing
 from typing import Any
 
 from aiohttp import web
@@ -32,7 +33,8 @@ class JsonTtsServer:
         """
         text = body["text"]
         pcm = b""
-        async for chunk in self._engines.synthesize(str(text), voice=body.get("voice")):
-            pcm += chunk
+        async with aclosing(self._engines.synthesize(str(text), voice=body.get("voice"))) as speech:
+            async for chunk in speech:
+                pcm += chunk
         encoded = base64.b64encode(wav(pcm, _RATE)).decode()
         return web.json_response({deployment.audio_key: encoded})

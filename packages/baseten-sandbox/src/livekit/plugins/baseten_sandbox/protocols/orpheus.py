@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from contextlib import aclosing
 from typing import Any
 
 from aiohttp import web
 
 from ..deployments import Deployment
 from ..engines.pool import EnginePool
+from ..log import logger
 from ..sockets import Rejected, Socket
 
 __all__ = ["OrpheusHttpServer", "OrpheusSocketServer", "WordBuffer", "split_sentences"]
@@ -97,11 +99,12 @@ class OrpheusSocketServer:
         if text is None:
             return
         pending = b""
-        async for audio in self._engines.synthesize(text, voice=voice or None):
-            pending += audio
-            while len(pending) >= _FRAME:
-                await socket.send(pending[:_FRAME])
-                pending = pending[_FRAME:]
+        async with aclosing(self._engines.synthesize(text, voice=voice or None)) as speech:
+            async for audio in speech:
+                pending += audio
+                while len(pending) >= _FRAME:
+                    await socket.send(pending[:_FRAME])
+                    pending = pending[_FRAME:]
         if pending:
             await socket.send(pending.ljust(_FRAME, b"\0"))
 
@@ -118,21 +121,36 @@ class OrpheusHttpServer:
         """Answer one request; `body` is its parsed JSON."""
         prompt = body.get("prompt") if isinstance(body, dict) else None
         if not isinstance(prompt, str):
-            request_id = (
-                body.get("request_id") if isinstance(body, dict) else None
-            ) or uuid.uuid4()
-            return web.Response(
-                status=500,
-                text=f"An internal server error occurred while processing your request {request_id}",
-            )
+            return _failed(body)
+        speech = self._engines.synthesize(prompt, voice=body.get("voice", "tara") or None)
         response = web.StreamResponse(
             headers={"Content-Type": "audio/wav", "X-Baseten-Input-Tokens": str(len(prompt))}
         )
         response.enable_chunked_encoding()
-        await response.prepare(request)
-        voice = body.get("voice", "tara")
-        async for audio in self._engines.synthesize(prompt, voice=voice or None):
-            for at in range(0, len(audio), _FRAME):
-                await response.write(audio[at : at + _FRAME])
+        try:
+            async with aclosing(speech):
+                async for chunk in speech:
+                    if not response.prepared:
+                        await response.prepare(request)
+                    for at in range(0, len(chunk), _FRAME):
+                        await response.write(chunk[at : at + _FRAME])
+        except ConnectionError:
+            raise
+        except Exception:
+            logger.exception("the speech model failed")
+            if not response.prepared:
+                return _failed(body)
+            # The status is out: all that a client gets to see is a body that ends early.
+        if not response.prepared:
+            await response.prepare(request)
         await response.write_eof()
         return response
+
+
+def _failed(body: Any) -> web.Response:
+    request_id = body.get("request_id") if isinstance(body, dict) else None
+    return web.Response(
+        status=500,
+        text="An internal server error occurred while processing your request "
+        f"{request_id or uuid.uuid4()}",
+    )

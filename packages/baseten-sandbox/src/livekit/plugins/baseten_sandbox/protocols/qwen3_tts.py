@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -209,11 +210,12 @@ class _Session:
         pcm, sent, failed = b"", 0, False
         try:
             self._check_voice()
-            async for chunk in self._engines.synthesize(sentence, voice=config.voice):
-                pcm += chunk
-                while config.stream_audio and len(pcm) - sent >= _CHUNK:
-                    await self._socket.send(pcm[sent : sent + _CHUNK])
-                    sent += _CHUNK
+            async with aclosing(self._engines.synthesize(sentence, voice=config.voice)) as speech:
+                async for chunk in speech:
+                    pcm += chunk
+                    while config.stream_audio and len(pcm) - sent >= _CHUNK:
+                        await self._socket.send(pcm[sent : sent + _CHUNK])
+                        sent += _CHUNK
             if not config.stream_audio:
                 whole = pcm if config.response_format == "pcm" else wav(pcm, _RATE)
                 await self._socket.send(whole)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..engines import Transcript
 from ..engines.pool import EnginePool
+from ..log import logger
 from ..sockets import Disconnected, Socket
 from .turns import WINDOW, TurnCounter
 
@@ -260,5 +261,6 @@ class Recognition:
             )
         except Exception:
             # A failed transcription loses its turn and no more.
+            logger.exception("the transcription model failed")
             return self._failed()
         return self._message(utterance, transcript)
