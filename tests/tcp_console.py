@@ -36,7 +36,8 @@ class Console:
 
     Attributes:
         transcripts: Final transcripts of the user's speech.
-        items: The conversation's items: messages, calls of tools, their outputs.
+        items: The conversation's messages and changes.
+        calls: Names of the tools that were called.
         errors: Errors that the session reported.
         speeches: What came out of the loudspeaker, one piece a speech, at `RATE`.
         output: What the agent's process has printed.
@@ -45,6 +46,7 @@ class Console:
     def __init__(self) -> None:
         self.transcripts: list[str] = []
         self.items: list[agent_pb.ChatContext.ChatItem] = []
+        self.calls: list[str] = []
         self.errors: list[str] = []
         self.speeches: list[NDArray[np.int16]] = []
         self.output = ""
@@ -80,10 +82,6 @@ class Console:
             for item in self.items
             if item.HasField("message") and item.message.role == wanted
         ]
-
-    def calls(self) -> list[str]:
-        """The names of the tools that were called."""
-        return [item.function_call.name for item in self.items if item.HasField("function_call")]
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve the agent's connection until it ends."""
@@ -127,6 +125,8 @@ class Console:
                 self.transcripts.append(event.user_input_transcribed.transcript)
             case "conversation_item_added":
                 self.items.append(event.conversation_item_added.item)
+            case "function_tools_executed":
+                self.calls += [c.name for c in event.function_tools_executed.function_calls]
             case "error":
                 self.errors.append(event.error.message)
 

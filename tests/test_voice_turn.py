@@ -20,6 +20,7 @@ from livekit.plugins.baseten_sandbox import Deployment, Fault, Sandbox
 from livekit.plugins.baseten_sandbox.deployments import DEFAULT_DEPLOYMENTS
 from livekit.plugins.baseten_sandbox.engines import Transcript
 from livekit.plugins.baseten_sandbox.engines.script import Script
+from livekit.plugins.baseten_sandbox.engines.tones import read
 from livekit.plugins.baseten_sandbox.engines.whisper import WhisperTranscriber
 from tcp_console import read_wav
 from transcripts import error_rate, heard_by, said_in
@@ -158,8 +159,6 @@ async def test_with_a_key_the_deployments_in_the_environment_are_used(
     assert "sandbox" not in run.printed
     assert "You:   Who goes there?\nAgent: A friend with a lamp.\n" in run.printed
     assert_waterfall(run)
-    from livekit.plugins.baseten_sandbox.engines.tones import read
-
     pcm, rate = read_wav(answer)
     assert [word.text for word in read(pcm, rate=rate)] == ["A", "friend", "with", "a", "lamp."]
     used = {session.deployment for session in sandbox.sessions}
@@ -183,31 +182,42 @@ def write_wav(path: Path, pcm: bytes) -> None:
 
 
 async def test_unusable_question(tmp_path: Path) -> None:
-    def question(flaw: str) -> Path:
-        path = tmp_path / f"{flaw}.wav"
-        match flaw:
-            case "folder":
-                path.mkdir()
-            case "text":
-                path.write_text("Is anybody there?\n" * 100)
-            case "empty":
-                path.touch()
-            case "soundless":
-                write_wav(path, b"")
-            case "big":
-                with path.open("wb") as file:
-                    file.truncate(50_000_000)
-            case "long":
-                write_wav(path, silence(61))
-        return path
+    text, big, answer = tmp_path / "text.wav", tmp_path / "big.wav", tmp_path / "answer.wav"
+    text.write_text("Is anybody there?\n" * 100)
+    with big.open("wb") as file:
+        file.truncate(50_000_000)
+    nowhere = tmp_path / "nowhere" / "answer.wav"
 
-    answer = tmp_path / "answer.wav"
-    flaws = ("missing", "folder", "text", "empty", "soundless", "big", "long")
-    runs = await asyncio.gather(*(ask(question(flaw), "--output", answer) for flaw in flaws))
+    runs = await asyncio.gather(
+        ask(tmp_path / "missing.wav", "--output", answer),
+        ask(text, "--output", answer),
+        ask(big, "--output", answer),
+        ask("--output", nowhere),
+    )
 
-    for flaw, run in zip(flaws, runs, strict=True):
-        check_complaint(run, f"{flaw}.wav")
+    for run, words in zip(runs, ("missing.wav", "text.wav", "big.wav", "nowhere"), strict=True):
+        check_complaint(run, words)
     assert not answer.exists()
+
+
+@pytest.mark.parametrize("flaw", ["folder", "empty", "soundless", "long"])
+def test_unreadable_recording(flaw: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(PROGRAM.parent))
+    from recording import read_recording
+
+    question = tmp_path / "question.wav"
+    match flaw:
+        case "folder":
+            question.mkdir()
+        case "empty":
+            question.touch()
+        case "soundless":
+            write_wav(question, b"")
+        case "long":
+            write_wav(question, silence(61))
+
+    with pytest.raises(ValueError, match=r"question\.wav"):
+        read_recording(question)
 
 
 async def test_silent_question(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -217,12 +227,6 @@ async def test_silent_question(sandbox: Sandbox, tmp_path: Path) -> None:
     run = await ask(question, environment=sandbox.environ())
 
     check_complaint(run, "there is no speech")
-
-
-async def test_answer_that_has_nowhere_to_go(tmp_path: Path) -> None:
-    run = await ask("--output", tmp_path / "nowhere" / "answer.wav")
-
-    check_complaint(run, "nowhere")
 
 
 # --- Baseten can't be used
