@@ -1,11 +1,11 @@
 """A voice agent on Baseten, as you deploy it with LiveKit Agents.
 
-    uv run examples/voice_agent.py dev      # with LIVEKIT_URL, LIVEKIT_API_KEY, LIVEKIT_API_SECRET
-    lk agent console examples/voice_agent.py     # in the terminal, without a room
+    uv run examples/voice_agent.py start    # with LIVEKIT_URL, LIVEKIT_API_KEY, LIVEKIT_API_SECRET
 
-It takes its models from the environment: BASETEN_API_KEY, BASETEN_STT_MODEL_ID and
-BASETEN_TTS_MODEL_ID (or …_CHAIN_ID, or a URL in …_MODEL_ENDPOINT). To run it without any of these,
-start `baseten-sandbox` and export what it prints.
+or, as LiveKit's own tools do it, `python -m livekit.agents start examples/voice_agent.py`. The models
+come from the environment: BASETEN_API_KEY, and BASETEN_STT_MODEL_ID and BASETEN_TTS_MODEL_ID (or
+…_CHAIN_ID, or a URL in …_MODEL_ENDPOINT). Without a key, run `baseten-sandbox` and export what it
+prints.
 """
 
 from __future__ import annotations
