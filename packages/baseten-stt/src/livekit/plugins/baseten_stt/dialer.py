@@ -76,14 +76,19 @@ class Dialer:
         return Connection(ws, opened, reused=False)
 
     def warm(self, *, timeout: float, dead_after: float) -> None:
-        """Dial ahead, once; the connection is kept for a minute. Failure is only logged."""
+        """Dial ahead, once; the connection is kept for a minute. Failure is only logged.
+
+        Raises:
+            RuntimeError: no event loop is running.
+        """
+        loop = asyncio.get_running_loop()
         if self._warm is not None:
             return
         self._warmed = time.monotonic()
-        self._warm = asyncio.create_task(
+        self._warm = loop.create_task(
             _quietly(self._dial(timeout, dead_after, 0.0)), name="baseten.stt.prewarm"
         )
-        self._expiry = asyncio.get_running_loop().call_later(_KEPT, _drop, self._warm)
+        self._expiry = loop.call_later(_KEPT, _drop, self._warm)
 
     async def aclose(self) -> None:
         """Close the connection that was dialled ahead."""

@@ -45,6 +45,7 @@ class Turns:
         self._wall = wall
         self._last = ""
         self._announced = ""
+        self._began = 0.0
 
     def configure(self, *, language: str) -> None:
         """Change the language asked for."""
@@ -78,11 +79,13 @@ class Turns:
         events = []
         if not self.speaking:
             self.speaking = True
+            began = None if start is None else self._wall(start)
+            self._began = began or 0.0
             events.append(
                 stt.SpeechEvent(
                     type=stt.SpeechEventType.START_OF_SPEECH,
                     request_id=request_id,
-                    speech_start_time=None if start is None else self._wall(start),
+                    speech_start_time=began,
                 )
             )
         kind = stt.SpeechEventType.INTERIM_TRANSCRIPT
@@ -96,7 +99,10 @@ class Turns:
         elif not self._interims:
             return events
         self._last = "" if transcript.final else data.text
-        ended = None if end is None or not transcript.final else self._wall(end)
+        ended = None
+        if transcript.final and end is not None:
+            # Audio that comes faster than it was spoken has no true times.
+            ended = max(self._began, self._wall(end))
         events.append(
             stt.SpeechEvent(
                 type=kind, request_id=request_id, alternatives=[data], speech_end_time=ended
