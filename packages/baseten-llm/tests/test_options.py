@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import openai
 import pytest
@@ -186,3 +188,9 @@ def test_import_loads_no_speech_component() -> None:
         "assert not [m for m in sys.modules if 'baseten_stt' in m or 'baseten_tts' in m]"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_the_readme_lists_every_option() -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(\w+)` \|", readme, re.MULTILINE)
+    assert listed == [name for name in inspect.signature(LLM.__init__).parameters if name != "self"]
