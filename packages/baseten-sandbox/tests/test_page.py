@@ -7,7 +7,9 @@ import base64
 import contextlib
 import hashlib
 import json
+import os
 import re
+import ssl
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -117,8 +119,12 @@ async def visit(
     sandbox: Sandbox, *, start: Any = None, plays: bool = True
 ) -> AsyncIterator[Browser]:
     headers = {"Origin": sandbox.origin}
+    trust = None if sandbox.certificate is None else ssl.create_default_context()
+    if trust is not None:
+        trust.load_verify_locations(sandbox.certificate)
+    connector = None if trust is None else aiohttp.TCPConnector(ssl=trust)
     async with (
-        aiohttp.ClientSession() as http,
+        aiohttp.ClientSession(connector=connector) as http,
         http.ws_connect(f"{sandbox.origin}/talk", headers=headers) as ws,
     ):
         await ws.send_json({"type": "start", "sample_rate": RATE} if start is None else start)
@@ -297,6 +303,19 @@ async def test_a_conversation(tmp_path: Path) -> None:
         assert stages["first_audio"]["end"] <= stages["heard"]["end"]
         assert all(0 <= stage["start"] <= stage["end"] for stage in stages.values())
         assert turn["typed"] is False
+
+
+async def test_a_conversation_over_tls(tmp_path: Path) -> None:
+    # The agent's own connections trust the sandbox's certificate without any setting.
+    before = dict(os.environ)
+    async with quiet_sandbox(tmp_path, tls=True) as sandbox, visit(sandbox) as browser:
+        await browser.until(lambda: browser.of("ready"))
+        browser.say("good evening")
+        (final,) = await browser.until(lambda: browser.of("final"))
+        assert final["text"] == "good evening"
+        await browser.until(lambda: browser.of("said"))
+        assert not browser.of("problem")
+    assert dict(os.environ) == before
 
 
 async def test_the_built_in_agent_greets(sandbox: Sandbox) -> None:
