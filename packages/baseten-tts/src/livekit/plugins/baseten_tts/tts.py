@@ -337,7 +337,7 @@ class TTS(tts.TTS):
             protocol=self._dialect.http(options),
             limit=limit,
             started=started,
-            connection_needed=self._requests.warm,
+            warmth=self._requests,
         )
 
 

@@ -18,6 +18,7 @@ __all__ = ["KeepAlive", "Line", "WarmSockets"]
 
 _FIRST_PAUSE = 0.5  # seconds before a socket that died young is dialled anew, doubled each time
 _LONGEST_PAUSE = 30.0
+_LIMIT = 10.0  # seconds for a handshake that nobody waits for
 _YOUNG = 5.0
 _SOON = 1.0  # seconds within which a close is the answer to what was sent
 _ONE_SHOT_LIFE = 25.0  # below the 30 s after which such a server ends an idle session
@@ -99,6 +100,7 @@ class WarmSockets:
         self._idle: list[Line] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._filling: set[asyncio.Task[None]] = set()
+        self._under_way: set[asyncio.Future[None]] = set()  # handshakes, without the pauses
         self._loop: asyncio.AbstractEventLoop | None = None
         self._until = 0.0
         self._early_deaths = 0
@@ -118,6 +120,7 @@ class WarmSockets:
             # Sockets of an earlier loop, which can't be used from this one.
             self._idle.clear()
             self._filling.clear()
+            self._under_way.clear()
             self._tasks.clear()
             self._loop = loop
         self._until = time.monotonic() + self._lifetime
@@ -136,11 +139,9 @@ class WarmSockets:
         start = time.monotonic()
         line = self._pop(prelude)
         # One on its way is closer than one dialled now.
-        while line is None and self._filling and (left := start + limit - time.monotonic()) > 0:
-            await asyncio.wait(self._filling, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        if line is None and self._under_way:
+            await asyncio.wait(self._under_way, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
             line = self._pop(prelude)
-            if line is None and not self._idle:
-                break
         if line is None:
             left = max(start + limit - time.monotonic(), 0.05)
             line = await self.dial(prelude, limit=left)
@@ -262,8 +263,10 @@ class WarmSockets:
             left = self._until - time.monotonic()
             if left <= 0:
                 return
+            handshake = asyncio.get_running_loop().create_future()
+            self._under_way.add(handshake)
             try:
-                line = await self.dial(await self._prelude(), limit=min(10.0, left))
+                line = await self.dial(await self._prelude(), limit=min(_LIMIT, left))
             except APIError as e:
                 logger.debug("dialling ahead failed: %s", type(e).__name__)
                 if not e.retryable:
@@ -274,6 +277,9 @@ class WarmSockets:
             else:
                 self._park(line)
                 return
+            finally:
+                self._under_way.discard(handshake)
+                handshake.set_result(None)
             pause = self._next_pause()
 
     def _next_pause(self) -> float:

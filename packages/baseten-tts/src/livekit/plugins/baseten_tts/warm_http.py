@@ -56,6 +56,10 @@ class WarmConnection:
             self._task = loop.create_task(self._keep(), name="baseten.warm")
         self._wanted.set()
 
+    def hurry(self) -> None:
+        """Open one now rather than soon, if any are being kept. Starts nothing."""
+        self._wanted.set()
+
     async def aclose(self) -> None:
         """Stop."""
         self._closed = True
