@@ -33,7 +33,6 @@ from livekit.plugins import baseten, silero
 
 logger = logging.getLogger("voice-agent")
 
-
 server = AgentServer()
 
 
@@ -67,7 +66,9 @@ class Assistant(Agent):
 def prewarm(process: JobProcess) -> None:
     # onnxruntime, which runs Silero, would tell its makers of its use.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    # Here rather than in the job, whose audio would wait for them.
     process.userdata["vad"] = silero.VAD.load()
+    process.userdata["noise_cancellation"] = noise_cancellation()
 
 
 server.setup_fnc = prewarm
@@ -86,7 +87,9 @@ async def entrypoint(ctx: JobContext) -> None:
         agent=Assistant(),
         room=ctx.room,
         room_options=room_io.RoomOptions(
-            audio_input=room_io.AudioInputOptions(noise_cancellation=noise_cancellation()),
+            audio_input=room_io.AudioInputOptions(
+                noise_cancellation=ctx.proc.userdata["noise_cancellation"]
+            ),
         ),
     )
 
