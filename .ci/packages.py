@@ -1,66 +1,185 @@
-"""Builds every package, installs each wheel alone in a fresh environment, and imports it."""
+"""Builds every package, checks what was built, and tries each one alone.
+
+Alone means: in a fresh environment, its wheel with what the wheel asks for, imported; then its own
+tests, out of the sdist, against that installed wheel.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
+import tarfile
 import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from metadata import faults
+
 ROOT = Path(__file__).parent.parent
-LEAVES = ("common", "stt", "tts", "llm", "sandbox", "")
+LEAVES = ("sandbox", "tts", "stt", "llm", "common", "")  # the longest tests first
+TWINE = "twine>=7,<8"  # the first that knows metadata 2.5
+LIMIT = 600  # seconds that a command may take
 
 # What a component must not pull in: users install one component to have only that.
 IMPORT = """
 import importlib, sys
+leaf, *absent = sys.argv[1:]
 try:
     import livekit.agents  # which loads openai itself
 except ImportError:
-    assert sys.argv[1] == "baseten_sandbox"
-leaf, *absent = sys.argv[1:]
+    assert leaf == "baseten_sandbox"
 before = set(sys.modules)
 module = importlib.import_module("livekit.plugins." + leaf)
 missing = [name for name in module.__all__ if not hasattr(module, name)]
 assert not missing, missing
 new = set(sys.modules) - before
-loaded = [name for name in new if name.startswith(tuple(absent))]
+loaded = [name for name in new if (name + ".").startswith(tuple(absent))]
 assert not loaded, f"{leaf} loads {loaded}"
-print(leaf, module.__version__)
+print(module.__version__)
 """
 
 
-def run(*command: str | Path) -> None:
+class Failure(Exception):
+    """A command failed; the text is what it printed."""
+
+
+def run(*command: str | Path, cwd: Path = ROOT) -> str:
+    """Run a command; what it prints."""
+    strange = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "PYTEST_ADDOPTS")
+    environ = {name: value for name, value in os.environ.items() if name not in strange}
     done = subprocess.run(
-        [str(part) for part in command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [str(part) for part in command],
+        cwd=cwd,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LIMIT,
     )
     if done.returncode:
-        sys.stdout.buffer.write(done.stdout)
-        sys.exit(f"failed: {' '.join(map(str, command))}")
+        raise Failure(f"{' '.join(map(str, command))}\n{done.stdout}")
+    return done.stdout
 
 
-def check(leaf: str, built: Path, scratch: Path) -> None:
-    module = f"baseten_{leaf}" if leaf else "baseten"
-    (wheel,) = built.glob(f"livekit_plugins_{module}-[0-9]*.whl")
-    venv = scratch / module
-    python = venv / "bin" / "python"
-    run("uv", "venv", "--quiet", "--python", sys.executable, venv)
-    run("uv", "pip", "install", "--quiet", "--python", python, "--find-links", built, wheel)
-    absent = []
-    if leaf in ("common", "stt", "tts", "sandbox"):
-        absent += ["openai", "livekit.plugins.openai", "livekit.plugins.baseten_llm"]
-    if leaf:
-        absent += ["livekit.plugins.baseten."]
-    subprocess.run([str(python), "-c", IMPORT, module, *absent], cwd=scratch, check=True)
+@dataclass(frozen=True)
+class Built:
+    """The distributions of a package."""
+
+    leaf: str
+    wheel: Path
+    sdist: Path
+
+    @property
+    def module(self) -> str:
+        return f"baseten_{self.leaf}" if self.leaf else "baseten"
+
+
+@contextmanager
+def built() -> Iterator[list[Built]]:
+    """All packages, built as they are published, until the context ends."""
+    with tempfile.TemporaryDirectory() as directory:
+        folder = Path(directory)
+        # Without the workspace's sources, so that an undeclared dependency can't hide. The wheel
+        # is built from the sdist.
+        run("uv", "build", "--quiet", "--all-packages", "--no-sources", "--out-dir", folder)
+        packages = []
+        for leaf in LEAVES:
+            stem = f"livekit_plugins_baseten{'_' * bool(leaf)}{leaf}-"
+            (wheel,) = folder.glob(f"{stem}[0-9]*.whl")
+            (sdist,) = folder.glob(f"{stem}[0-9]*.tar.gz")
+            packages.append(Built(leaf, wheel, sdist))
+        yield packages
+
+
+def try_alone(
+    package: Built,
+    *,
+    python: Path = Path(sys.executable),
+    resolution: Sequence[str] = (),
+    tests: bool = True,
+) -> str:
+    """Install a package alone, import it, and run its tests against it.
+
+    Args:
+        package: What was built.
+        python: The interpreter.
+        resolution: Arguments that say how uv chooses versions.
+        tests: Whether to run its tests too.
+
+    Returns:
+        A line about it.
+
+    Raises:
+        Failure: it doesn't install, doesn't import, or a test fails.
+    """
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as directory:
+        scratch = Path(directory)
+        venv = scratch / "venv"
+        own = venv / "bin" / "python"
+        run("uv", "venv", "--quiet", "--python", python, venv)
+        install = ["uv", "pip", "install", "--quiet", "--python", own, "--no-sources"]
+        install += ["--find-links", package.wheel.parent, *resolution]
+        run(*install, package.wheel)
+        run("uv", "pip", "check", "--quiet", "--python", own)
+        absent = []
+        if package.leaf in ("common", "stt", "tts", "sandbox"):
+            absent += ["openai.", "livekit.plugins.openai.", "livekit.plugins.baseten_llm."]
+        if package.leaf:
+            absent += ["livekit.plugins.baseten."]
+        version = run(own, "-c", IMPORT, package.module, *absent, cwd=scratch).strip()
+        line = f"{package.module} {version} imports"
+        if tests:
+            with tarfile.open(package.sdist) as archive:
+                archive.extractall(scratch, **_trusting())
+            (source,) = scratch.glob("livekit_plugins_*")
+            run(*install, package.wheel, "--group", f"{source / 'pyproject.toml'}:test")
+            line = f"{package.module} {version}: {_tests(own, source)}"
+    return f"{line}, {time.monotonic() - began:.0f} s"
+
+
+def _trusting() -> dict[str, str]:
+    # Versions before 3.12 may not know the argument, later ones warn without it.
+    return {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+
+
+def _tests(python: Path, source: Path) -> str:
+    beside = [
+        re.split(r"[= ]", line)[0].removeprefix("livekit-plugins-")
+        for line in run("uv", "pip", "freeze", "--python", python).splitlines()
+        if line.startswith("livekit-plugins-")
+    ]
+    # Real models, browsers and servers are for the run in the workspace: they take long.
+    options = ["-c", ROOT / "pyproject.toml", "--rootdir", source, "-p", "no:cacheprovider"]
+    options += ["-q", "-m", "not models and not browser and not truss"]
+    printed = run(python, "-m", "pytest", *options, source / "tests", cwd=source)
+    return f"{printed.strip().splitlines()[-1].strip('= ')} with {', '.join(sorted(beside))}"
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as directory:
-        scratch = Path(directory)
-        built = scratch / "dist"
-        # Without the workspace's sources, so that an undeclared dependency can't hide.
-        run("uv", "build", "--quiet", "--all-packages", "--no-sources", "--out-dir", built)
-        for leaf in LEAVES:
-            check(leaf, built, scratch)
+    failed = False
+    with built() as packages:
+        for package in packages:
+            for fault in faults(package.wheel, package.sdist):
+                print(f"{package.module}: {fault}")
+                failed = True
+        folder = packages[0].wheel.parent
+        run("uvx", "--from", TWINE, "twine", "check", "--strict", *folder.glob("livekit_*"))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for future in [pool.submit(try_alone, package) for package in packages]:
+                try:
+                    print(future.result(), flush=True)
+                except Failure as failure:
+                    print(failure, flush=True)
+                    failed = True
+    if failed:
+        sys.exit("the packages aren't fit to be published")
 
 
 if __name__ == "__main__":
