@@ -122,3 +122,17 @@ async def test_prewarm_tells_of_a_model_that_is_not_there(serve, caplog) -> None
         llm.prewarm()
         await llm._prewarm_task
     assert "some/thing isn't among those" in caplog.text
+
+
+async def test_all_tries_share_one_budget(serve, ask, monkeypatch) -> None:
+    monkeypatch.setattr(cold_start, "_PAUSE", 0.05)
+    served = await serve(Refusal(503, {"error": "Model is not ready."}), loop=True)
+    llm = served.llm(base_url=served.sandbox.url("llm1", "sync/v1"), wake=0.5)
+    options = APIConnectOptions(max_retry=2, retry_interval=0.0, timeout=0.3)
+    asked: list[int] = []
+    llm.on("error", lambda _: asked.append(len(served.chats)))
+    with pytest.raises(APIError):
+        await llm.chat(chat_ctx=ask("x"), conn_options=options).collect()
+    first, second, third = asked
+    assert first > 1
+    assert (second - first, third - second) == (1, 1)

@@ -340,3 +340,17 @@ async def test_closing_the_llm_ends_a_running_answer_with_an_error(serve, ask) -
     await llm.aclose()
     with pytest.raises(APIError):
         await stream.collect()
+
+
+async def test_an_end_without_a_beginning_is_an_error(serve, ask) -> None:
+    served = await serve([Raw(b"data: [DONE]\n\n")], "Good evening.")
+    answer = await served.llm().chat(chat_ctx=ask("x"), conn_options=TWICE).collect()
+    assert answer.text == "Good evening."
+
+
+@pytest.mark.parametrize("finish", [b'"finish_reason": null', b'"finish_reason": ""'])
+async def test_done_is_a_finish_too(serve, ask, finish) -> None:
+    body = event({"content": "Good evening."}).replace(b'"finish_reason": null', finish)
+    served = await serve([Raw(body + b"data: [DONE]\n\n")])
+    answer = await served.llm().chat(chat_ctx=ask("x"), conn_options=ONCE).collect()
+    assert answer.text == "Good evening."

@@ -25,6 +25,7 @@ class FailureFrame(Exception):
         self.frame = frame
 
 
+_LONGEST_BODY = 16 * 2**20
 # Finish reasons of answers that the server didn't bring to an end.
 _BROKEN = frozenset({"abort", "error"})
 
@@ -50,6 +51,8 @@ class Answer:
         self._events = EventReader()
         self._spoken = spoken
         self._calls: dict[object, _Call] = {}
+        self._whole: bytes | None = None
+        self._chosen = False
         self._id = ""
         self._usage: dict[str, Any] | None = None
         self._service_tier: str | None = None
@@ -72,12 +75,24 @@ class Answer:
             APIError: the answer ended in the middle of a tool call, or before it began.
             ConnectionError: the server gave the answer up.
         """
+        if self._whole is None:
+            # Whatever its content type says, a JSON object is no stream.
+            self._whole = received.lstrip() if received.lstrip()[:1] == b"{" else b""
+        elif self._whole:
+            self._whole += received
+        if self._whole:
+            self.progress += 1
+            if len(self._whole) > _LONGEST_BODY:
+                raise ValueError("the answer is too long")
+            return
         for event in self._events.feed(received):
             self.progress += 1
             if self.done:
                 return
             if event is DONE:
                 self.done = True
+                if not self._chosen:
+                    raise ConnectionError("the answer is empty")
                 yield from self._finish(None)
                 return
             assert isinstance(event, dict)
@@ -85,22 +100,22 @@ class Answer:
                 raise FailureFrame(event)
             yield from self._chunks(event)
 
-    def take_whole(self, body: bytes) -> Iterator[ChatChunk]:
-        """Yield the chunks of an answer that came as one JSON object, not as a stream.
+    def end(self) -> Iterator[ChatChunk]:
+        """Yield what is left when the body has ended: all of an answer that wasn't streamed.
 
         Raises:
-            FailureFrame: the object is an error.
-            ValueError: it is neither an error nor an answer.
-            APIError: as for :meth:`feed`.
+            ConnectionError: the answer broke off.
+            Exception: as for :meth:`feed`.
         """
-        whole = json.loads(body)
-        if not isinstance(whole, dict):
-            raise ValueError("the answer isn't a JSON object")
-        if not isinstance(choices := whole.get("choices"), list):
-            raise FailureFrame(whole)
-        for choice in choices:
-            choice["delta"] = choice.get("message")
-        yield from self._chunks(whole)
+        if self._whole:
+            whole = json.loads(self._whole)
+            if not isinstance(whole.get("choices"), list):
+                raise FailureFrame(whole)
+            for choice in whole["choices"]:
+                choice["delta"] = choice.get("message")
+            yield from self._chunks(whole)
+        if not self.finished:
+            raise ConnectionError("the answer broke off before its end")
 
     @property
     def was_orphan(self) -> bool:
@@ -136,6 +151,7 @@ class Answer:
         for choice in event.get("choices") or ():
             if not isinstance(choice, dict) or choice.get("index") or self.finished:
                 continue
+            self._chosen = True
             delta = choice.get("delta")
             if isinstance(delta, dict):
                 if content := delta.get("content"):

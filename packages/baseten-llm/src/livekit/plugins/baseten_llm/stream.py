@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LLMStream"]
 
-_LONGEST_BODY = 16 * 2**20
 _FUNCTION = ("name", "description", "parameters", "strict")
 # Usage and the end marker follow the finish at once, unless the server has lost its thread.
 _AFTER_FINISH = 1.0
@@ -70,6 +69,7 @@ class LLMStream(OpenAILLMStream):
         self._dedicated = dedicated
         self._on_orphan = on_orphan
         self._not_before = 0.0
+        self._wake_until = 0.0
         self._patience = request.timeout.read
 
     async def _run(self) -> None:
@@ -78,6 +78,7 @@ class LLMStream(OpenAILLMStream):
         messages = self._messages()
         answer = Answer(SpokenText(starts_thinking=self._request.starts_thinking))
         failure: APIError | None = None
+        start = time.monotonic()
         try:
             await self._read(messages, answer)
         except asyncio.CancelledError:
@@ -85,7 +86,7 @@ class LLMStream(OpenAILLMStream):
             self._send_usage(answer)
             raise
         except Exception as exc:
-            failure = self._failure(exc, answer)
+            failure = self._failure(exc, answer, round(time.monotonic() - start, 1))
         # An answer that came to its end is whole, whatever befell the connection afterwards. Raised
         # outside of the handler, so that the client's exception isn't even the context: its request
         # holds the key.
@@ -99,11 +100,6 @@ class LLMStream(OpenAILLMStream):
         stream = await self._open(messages)
         try:
             received = stream.response.aiter_bytes()
-            if stream.response.headers.get("content-type", "").startswith("application/json"):
-                for chunk in answer.take_whole(await self._whole(received)):
-                    self._event_ch.send_nowait(chunk)
-                _check_finished(answer)
-                return
             now = asyncio.get_running_loop().time
             seen, since = answer.progress, now()
             while not answer.done:
@@ -119,22 +115,13 @@ class LLMStream(OpenAILLMStream):
                 # Comments keep a connection alive; only events are progress.
                 if answer.progress != seen:
                     seen, since = answer.progress, now()
-            _check_finished(answer)
+            for chunk in answer.end():
+                self._event_ch.send_nowait(chunk)
             await _next(received, _AFTER_DONE)
         finally:
             await stream.close()
             if answer.was_orphan:
                 self._on_orphan()
-
-    async def _whole(self, received: AsyncIterator[bytes]) -> bytes:
-        """The body of a server that doesn't stream, or has only an error to tell."""
-        body = b""
-        async with timeout(self._patience):
-            async for data in received:
-                body += data
-                if len(body) > _LONGEST_BODY:
-                    raise ValueError("the answer is too long")
-        return body
 
     async def _open(
         self, messages: list[dict[str, Any]]
@@ -159,8 +146,11 @@ class LLMStream(OpenAILLMStream):
                 stream_cls=openai.AsyncStream[ChatCompletionChunk],
             )
 
-        if request.wake:
-            return await wait_for_start(post, budget=request.wake)
+        # One budget for all tries: LiveKit's retries mustn't begin it anew.
+        now = time.monotonic()
+        self._wake_until = self._wake_until or now + request.wake
+        if (left := self._wake_until - now) > (self._patience or 0.0):
+            return await wait_for_start(post, budget=left)
         return await post(self._patience)
 
     def _messages(self) -> list[dict[str, Any]]:
@@ -174,12 +164,12 @@ class LLMStream(OpenAILLMStream):
         tools = self._tool_ctx.parse_function_tools("openai", strict=self._strict_tool_schema)
         return {"tools": [_tool(tool) for tool in tools]} if tools else {}
 
-    def _failure(self, exc: Exception, answer: Answer) -> APIError:
+    def _failure(self, exc: Exception, answer: Answer, waited: float) -> APIError:
         failure = failure_of(
             exc,
             model=self._request.body["model"],
             dedicated=self._dedicated,
-            seconds=self._patience or 0.0,
+            seconds=waited if isinstance(exc, openai.APITimeoutError) else self._patience or waited,
             key=self._key,
         )
         pause = pause_asked_for(exc)
@@ -194,11 +184,6 @@ class LLMStream(OpenAILLMStream):
     def _send_usage(self, answer: Answer) -> None:
         if (usage := answer.usage()) is not None and not self._event_ch.closed:
             self._event_ch.send_nowait(usage)
-
-
-def _check_finished(answer: Answer) -> None:
-    if not answer.finished:
-        raise ConnectionError("the answer broke off before its end")
 
 
 async def _next(received: AsyncIterator[bytes], seconds: float | None) -> bytes | None:
