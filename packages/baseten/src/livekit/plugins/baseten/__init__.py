@@ -6,12 +6,20 @@ It re-exports the three components, each of which can be installed alone:
 """
 
 from livekit.plugins.baseten_common import logger, register_plugin
-from livekit.plugins.baseten_llm import LLM, LLMModels
-from livekit.plugins.baseten_stt import STT, SpeechStream, STTEncoding, STTModels
+from livekit.plugins.baseten_llm import LLM, LLMModels, LLMStream, ReasoningEffort
+from livekit.plugins.baseten_stt import (
+    STT,
+    MetadataFormat,
+    SpeechStream,
+    STTEncoding,
+    STTModels,
+    WhisperSamplingParams,
+)
 from livekit.plugins.baseten_tts import (
     TTS,
     ChunkedStream,
     SynthesizeStream,
+    Transports,
     TTSModels,
     list_voices,
     register_voice,
@@ -26,11 +34,16 @@ __all__ = [
     "TTS",
     "ChunkedStream",
     "LLMModels",
+    "LLMStream",
+    "MetadataFormat",
+    "ReasoningEffort",
     "STTEncoding",
     "STTModels",
     "SpeechStream",
     "SynthesizeStream",
     "TTSModels",
+    "Transports",
+    "WhisperSamplingParams",
     "__version__",
     "list_voices",
     "logger",
