@@ -489,6 +489,65 @@ def create_agent():
             assert said["text"] == "Jack"  # read anew for each conversation
 
 
+DEPLOYED_AGENT = """
+from livekit.agents import Agent, AgentServer, AgentSession, JobContext, cli
+from livekit.plugins import baseten
+
+server = AgentServer()
+
+@server.rtc_session()
+async def entrypoint(ctx: JobContext):
+    print("the agent's own words on its output")
+    session = AgentSession(
+        stt=baseten.STT(), llm=baseten.LLM(), tts=baseten.TTS(), vad=None,
+        turn_handling={"turn_detection": "stt", "interruption": {"mode": "vad"}},
+    )
+    await session.start(agent=Agent(instructions="Be brief."), room=ctx.room)
+
+if __name__ == "__main__":
+    cli.run_app(server)
+"""
+
+
+@pytest.mark.timeout(120)
+async def test_an_agent_as_it_is_deployed(tmp_path: Path) -> None:
+    path = agent_file(tmp_path, DEPLOYED_AGENT)
+    async with (
+        Sandbox(transcriber="tones", synthesizer="tones", agent=path) as sandbox,
+        visit(sandbox) as browser,
+    ):
+        await browser.until(lambda: browser.of("ready"), timeout=60)
+        await browser.until(lambda: {"type": "agent", "state": "listening"} in browser.messages)
+        browser.say("lights on please")
+        (final,) = await browser.until(lambda: browser.of("final"))
+        assert final["text"] == "lights on please"
+        (said,) = await browser.until(lambda: browser.of("said"))
+        assert said["text"].startswith("You said")
+        spoken = [
+            word.text for audio in browser.audio.values() for word in read(bytes(audio), rate=24000)
+        ]
+        assert spoken == said["text"].split()
+        stages = [stage["stage"] for stage in browser.of("turn")[-1]["stages"]]
+        assert stages == ["final", "turn_end", "first_token", "first_audio", "heard"]
+        await browser.tell("text", text="hello there")
+        await browser.until(lambda: len(browser.of("said")) == 2)
+        assert browser.of("turn")[-1]["typed"] is True
+        assert not browser.of("problem")
+
+
+@pytest.mark.timeout(120)
+async def test_a_deployed_agent_that_fails_is_explained(tmp_path: Path) -> None:
+    path = agent_file(tmp_path, DEPLOYED_AGENT.replace("server = AgentServer()", "AgentServer(1)"))
+    async with (
+        Sandbox(transcriber="tones", synthesizer="tones", agent=path) as sandbox,
+        visit(sandbox) as browser,
+    ):
+        await browser.ended(timeout=90)
+        (problem,) = browser.of("problem")
+        assert "my_agent.py ended" in problem["text"]
+        assert "TypeError" in problem["text"]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -525,8 +584,11 @@ async def test_a_missing_agent_file_is_explained(tmp_path: Path) -> None:
 async def test_without_the_extra_the_page_says_what_to_install(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in [name for name in sys.modules if name.startswith("livekit.agents")]:
-        monkeypatch.setitem(sys.modules, name, None)
+    for name in list(sys.modules):
+        if name.startswith("livekit.agents"):
+            monkeypatch.setitem(sys.modules, name, None)
+        elif name.endswith((".page.local", ".page.deployed", ".page.audio")):
+            monkeypatch.delitem(sys.modules, name)
     async with visit(sandbox) as browser:
         await browser.ended()
         assert "[talk]" in browser.of("problem")[0]["text"]

@@ -22,7 +22,7 @@ SPEAKER_RATE = 24000
 
 _BACKLOG = 250  # messages of 20 ms: 5 s, far more than a session that keeps up ever leaves
 _CLEAR_ANSWER = 0.5
-_LATE = 5.0
+_LATE = 3.0
 
 
 class BrowserMicrophone(io.AudioInput):

@@ -112,6 +112,19 @@ class Turns:
         self._set_token(turn, asked, at)
         return turn
 
+    def answered(self, ttft: float, ttfb: float) -> Turn | None:
+        """The reply is over, and tells how long its parts took.
+
+        Args:
+            ttft: Seconds from asking the model to its first token.
+            ttfb: Seconds from the first token to the first audio.
+        """
+        turn = self._turn
+        if turn is None or "first_audio" not in turn.marks or "first_token" in turn.marks:
+            return None
+        at = max(turn.marks["first_audio"] - ttfb, turn.speech_end)
+        return self.first_token(at - ttft, at)
+
     @staticmethod
     def _set_token(turn: Turn, asked: float, at: float) -> None:
         turn.marks["first_token"] = at
