@@ -31,7 +31,9 @@ class _Told(logging.Handler):
         self._tell = tell
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._tell(record.getMessage())
+        # Its warnings come again as the session's errors.
+        if record.levelno == logging.INFO:
+            self._tell(record.getMessage())
 
 
 class Dialogue:

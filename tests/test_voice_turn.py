@@ -250,7 +250,7 @@ async def test_speech_to_text_that_cannot_be_had(sandbox: Sandbox, unused_tcp_po
     ):
         cases.append(({**at_hand, "BASETEN_STT_MODEL_ENDPOINT": endpoint}, words))
 
-    runs = await asyncio.gather(*(ask("--patience", "8", environment=env) for env, _ in cases))
+    runs = await asyncio.gather(*(ask("--patience", "5", environment=env) for env, _ in cases))
 
     for run, (_, words) in zip(runs, cases, strict=True):
         check_complaint(run, *words)
