@@ -19,6 +19,7 @@ from livekit.agents import (
 )
 from livekit.plugins.baseten_common import timeout
 from livekit.plugins.baseten_sandbox import Fault, Sandbox
+from livekit.plugins.baseten_tts import TTS
 
 from .conftest import Listen, Make, heard
 
@@ -216,6 +217,22 @@ async def test_a_session_protocol_is_named_as_the_wrong_one(make: Make, sandbox:
     outcome = await attempt(make(warm_sockets=0), AGAIN)
     assert "model=" in str(outcome.error)
     assert len(sandbox.sessions) == 1
+
+
+@BOTH
+async def test_a_certificate_that_nobody_signed_is_not_trusted(
+    http_context: None, over: str
+) -> None:
+    async with Sandbox(transcriber="tones", synthesizer="tones", tls=True) as sandbox:
+        endpoint = {"http": sandbox.tts_endpoint, "websocket": sandbox.tts_websocket_endpoint}
+        assert endpoint[over].startswith(("https:", "wss:"))
+        tts = TTS(api_key=sandbox.api_key, model_endpoint=endpoint[over])
+        outcome = await attempt(tts, AGAIN)
+        await tts.aclose()
+        assert isinstance(outcome.error, APIConnectionError)
+        assert not outcome.error.retryable
+        assert "SSL_CERT_FILE" in str(outcome.error)
+        assert sandbox.sessions == []
 
 
 async def test_a_long_healthy_answer_has_no_limit_in_all(make: Make, sandbox: Sandbox) -> None:

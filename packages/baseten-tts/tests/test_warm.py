@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import random
 
 import aiohttp
 import pytest
 
-from livekit.agents import APIConnectOptions
+from livekit.agents import APIConnectOptions, utils
 from livekit.plugins.baseten_common import timeout
-from livekit.plugins.baseten_sandbox import Fault, Sandbox
+from livekit.plugins.baseten_sandbox import BackgroundSandbox, Fault, Sandbox
 from livekit.plugins.baseten_tts import TTS
 
 from .conftest import Listen, Make, heard
@@ -124,6 +125,36 @@ async def test_a_server_that_refuses_is_not_dialled_for_ever(make: Make, sandbox
     while tts._sockets._filling:
         await asyncio.wait(tts._sockets._filling, timeout=5)
     assert len(sandbox.sessions) == 1
+
+
+async def test_nobody_waits_for_the_pause_between_two_tries(make: Make, sandbox: Sandbox) -> None:
+    sandbox.faults.add(Fault(do="status", status=503))
+    tts = make()
+    tts.prewarm()
+    assert tts._sockets is not None
+    await sandbox.wait_sessions(1, closed=True)
+    while tts._sockets._under_way:
+        await asyncio.wait(tts._sockets._under_way, timeout=5)
+    async with tts.synthesize("hello", conn_options=ONCE) as stream:
+        assert heard([bytes(e.frame.data) async for e in stream]) == ["hello"]
+        assert not stream._connection_reused
+    assert sandbox.sessions[1].received_texts
+
+
+def test_a_tts_can_go_from_one_loop_to_the_next() -> None:
+    async def say(tts: TTS, text: str) -> list[str]:
+        async with utils.http_context.open(), tts.stream(conn_options=ONCE) as stream:
+            stream.push_text(text)
+            stream.end_input()
+            return heard([bytes(e.frame.data) async for e in stream])
+
+    with BackgroundSandbox(transcriber="tones", synthesizer="tones") as sandbox:
+        for endpoint in (sandbox.tts_websocket_endpoint, sandbox.tts_endpoint):
+            tts = TTS(api_key=sandbox.api_key, model_endpoint=endpoint)
+            for words in (["hello", "there"], ["hello", "again"]):
+                # A context of its own, without the HTTP session of the other tests' loop.
+                run = contextvars.Context().run
+                assert run(asyncio.run, say(tts, " ".join(words))) == words
 
 
 async def test_one_on_its_way_is_waited_for(make: Make, sandbox: Sandbox) -> None:

@@ -24,7 +24,8 @@ def failure(
     """The error for an utterance that won't be complete."""
     if failed.payload is not None:
         return errors.from_frame(failed.payload, what=WHAT, request_id=request_id, key=key)
-    return APIError(f"{WHAT}: {failed.reason}", retryable=failed.retryable)
+    where = f" (request {request_id})" if request_id else ""
+    return APIError(f"{WHAT}: {failed.reason}{where}", retryable=failed.retryable)
 
 
 class Conversation:

@@ -13,7 +13,7 @@ from typing import Any
 
 import aiohttp
 
-from livekit.agents import APIError
+from livekit.agents import APIError, utils
 from livekit.plugins.baseten_common import (
     ApiKey,
     AuthScheme,
@@ -185,9 +185,13 @@ class _Desk:
         what = str(message["type"])
         if self._session is not None:
             return await self._ask(self._session, message, what, answer, limit)
-        # Voices are managed from scripts too, where LiveKit has no session.
-        async with aiohttp.ClientSession(trust_env=True) as session:
-            return await self._ask(session, message, what, answer, limit)
+        try:
+            shared = utils.http_context.http_session()
+        except RuntimeError:
+            # Voices are managed from scripts too, where LiveKit has no session.
+            async with aiohttp.ClientSession(trust_env=True) as session:
+                return await self._ask(session, message, what, answer, limit)
+        return await self._ask(shared, message, what, answer, limit)
 
     async def _ask(
         self,
