@@ -9,6 +9,7 @@ from livekit.plugins.baseten_common import register_plugin
 
 def test_registering_works_on_any_thread() -> None:
     logger = logging.getLogger("test")
+    refusing = Plugin.register_plugin
     before = list(Plugin.registered_plugins)
     try:
         register_plugin("pkg.main", "1.2.3", logger)
@@ -20,5 +21,6 @@ def test_registering_works_on_any_thread() -> None:
             ("pkg.main", "1.2.3", logger),
             ("pkg.side", "1.2.3", logger),
         ]
+        assert Plugin.register_plugin.__func__ is refusing.__func__
     finally:
         Plugin.registered_plugins[:] = before

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
+from collections.abc import Iterator
 
 from livekit.agents import Plugin
 
-__all__ = ["register_plugin"]
+__all__ = ["register_plugin", "registering_on_any_thread"]
+
+_lock = threading.RLock()
 
 
 class _BasetenPlugin(Plugin):
@@ -13,13 +17,25 @@ class _BasetenPlugin(Plugin):
 
 
 def register_plugin(package: str, version: str, logger: logging.Logger) -> None:
-    """Make a package known to LiveKit's worker, which logs its version and sets its log level.
+    """Make a package known to LiveKit's worker, which logs its version and sets its log level."""
+    with registering_on_any_thread():
+        Plugin.register_plugin(_BasetenPlugin(package, version, package, logger))
+
+
+@contextlib.contextmanager
+def registering_on_any_thread() -> Iterator[None]:
+    """Let plugins register that are imported inside, whichever thread this is.
 
     LiveKit refuses registration off the main thread, where an import can well happen (a web
-    framework's worker thread); there the plugin joins the list without the announcement.
+    framework's worker thread). There a plugin joins the list without the announcement.
     """
-    plugin = _BasetenPlugin(package, version, package, logger)
     if threading.current_thread() is threading.main_thread():
-        Plugin.register_plugin(plugin)
-    else:
-        Plugin.registered_plugins.append(plugin)
+        yield
+        return
+    with _lock:
+        refusing = Plugin.__dict__["register_plugin"]
+        Plugin.register_plugin = Plugin.registered_plugins.append  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            Plugin.register_plugin = refusing  # type: ignore[method-assign]
