@@ -240,9 +240,9 @@ async def test_errors_are_reported_once_each(rig: Rig):
 
 
 async def test_audio_that_never_comes_is_told_once(rig: Rig, caplog, monkeypatch):
-    from livekit.plugins.baseten_stt import recognition
+    from livekit.plugins.baseten_stt import watch
 
-    monkeypatch.setattr(recognition, "_NO_AUDIO", 0.3)
+    monkeypatch.setattr(watch, "_NO_AUDIO", 0.3)
     stream = rig.stt().stream(conn_options=FAST)
     warned = asyncio.Event()
 

@@ -5,40 +5,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from livekit import rtc
 from livekit.agents import APIError, APIStatusError, APITimeoutError, stt
 from livekit.agents.utils import aio
-from livekit.agents.utils.aio.channel import ChanClosed, ChanEmpty
 from livekit.plugins.baseten_common import Closed, errors
 
-from .audio import peak
 from .dialer import Connection, Dialer
+from .handover import Handover
+from .intake import Intake
 from .link import Link
 from .log import logger
 from .options import STTOptions
 from .protocols import PROTOCOLS, Heard, Lost, SpeechProtocol, Transcript
 from .protocols.transcription import WHAT
-from .replay import Replay
-from .timeline import WallClock
 from .turns import Turns
+from .watch import Watch
 
 __all__ = ["Recognition"]
 
 _TICK = 0.25  # seconds between looks at the clock
-_USAGE = 5.0  # seconds of audio between usage events
-_NO_AUDIO = 10.0  # seconds without any audio before a warning
-_LOUD = 1000  # a peak that isn't silence, of 32768
-_UNANSWERED = 20.0  # seconds of sound without an answer before a warning
 _AUDIO_STOPPED = 1.0  # seconds without audio in mid-turn, after which the turn is ended
 _LEAD = 0.3  # seconds of silence that a new connection hears before what is new
 _DRAIN = 2.0  # seconds that the old connection has to say whether speech was under way
 _UNTIMED = 1.0  # seconds before the last audio sent that a final without times leaves open
-_RENEW_AGAIN = 5.0  # seconds until a failed hand-over is tried again
-_WAKE: Any = None  # put among the audio to make the sender look
 
 
 class Recognition:
@@ -75,36 +66,31 @@ class Recognition:
         self.failures = 0
         self._options = options
         self._dialer = dialer
-        self._audio = audio
         self._emit = emit
         self._acquired = acquired
         self._timeout = timeout
         # A connection that held this long had a reason to fail of its own.
         self._steady = timeout + options.dead_link_timeout
         self._rate = self._new_protocol().sample_rate
-        self._replay = Replay()
-        self._wall = WallClock(self._rate)
+        self._intake = Intake(audio, sample_rate=self._rate, report=self._report)
+        self._replay = self._intake.replay
+        self._watch = Watch(self._replay, self._rate)
+        wall = self._intake.wall
+        rate = self._rate
         self._turns = Turns(
             language=options.language,
             interims=options.enable_partial_transcripts,
             preflight=options.preflight,
-            wall=lambda seconds: self._wall.at(round(seconds * self._rate)),
+            wall=lambda seconds: wall.at(round(seconds * rate)),
         )
         self._link: Link | None = None
         self._sending = asyncio.Lock()
         self._ending = False
-        self._next: asyncio.Task[Connection] | None = None
-        self._renew_from: float | None = None
-        self._unreported = 0
+        self._handover = Handover(self._dial)
         self._rejections = 0
         self._lost_at = -1
-        now = time.monotonic()
-        self._started = self._last_audio = self._last_transcript = self._ticked = now
-        self._forced = self._stopped = False
-        self._looked = 0
-        self._loud = 0.0
-        self._warned: set[str] = set()
-        self._sent: deque[tuple[float, int]] = deque()
+        self._last_transcript = self._ticked = time.monotonic()
+        self._forced = False
 
     def _new_protocol(self) -> SpeechProtocol:
         return PROTOCOLS[self._options.model](self._options)
@@ -114,8 +100,7 @@ class Recognition:
         if options == self._options:
             return
         self._options = options
-        if self._link is not None and self._renew_from is None:
-            self._renew_from = time.monotonic()
+        self._handover.want()
 
     @property
     def options(self) -> STTOptions:
@@ -128,30 +113,32 @@ class Recognition:
         Raises:
             APIError: the connection failed. Calling this again goes on where the finals end.
         """
-        if self._audio.closed and self._audio.empty() and self._replay.end <= self._replay.covered:
+        if self._intake.exhausted:
             return
         self.failures += 1
         began, covered = time.monotonic(), self._replay.covered
         connection = await self._dial()
         self._ending = False
-        self._renew_from = None
+        self._handover.forget()
         self._link = await self._open(connection, self._replay.covered)
         sender = asyncio.create_task(self._send(), name="baseten.stt.send")
         try:
             await self._receive(sender)
+        except (APIError, asyncio.CancelledError):
+            raise
+        except Exception as e:
+            # Anything else would end speech-to-text for the rest of the session.
+            raise APIError(f"{WHAT}: unexpected {type(e).__name__}: {e}") from e
         finally:
             worked = self._link.heard and time.monotonic() - began > self._steady
             if worked or self._replay.covered > covered:
                 self.failures = 0
-            waiting = [task for task in (sender, self._next) if task is not None]
-            for task in waiting:
-                task.cancel()
+            sender.cancel()
             self._link.ws.abort()
-            await asyncio.wait(waiting)
-            for task in waiting:
-                if not task.cancelled() and not task.exception() and task is self._next:
-                    self._next.result().ws.abort()
-            self._next = None
+            await asyncio.wait([sender])
+            if not sender.cancelled():
+                sender.exception()
+            await self._handover.cancel()
 
     async def _dial(self) -> Connection:
         connection = await self._dialer.dial(
@@ -176,8 +163,7 @@ class Recognition:
         )
         self._turns.configure(language=options.language)
         self._last_transcript = time.monotonic()
-        self._loud = 0.0
-        self._sent.clear()
+        self._watch.restart()
         try:
             await link.open()
         except BaseException:
@@ -188,57 +174,34 @@ class Recognition:
     # --- audio out
 
     async def _send(self) -> None:
+        more = True
         while True:
             async with self._sending:
                 assert self._link is not None
                 await self._link.catch_up()
-            try:
-                self._take(await self._audio.recv())
-                while True:
-                    self._take(self._audio.recv_nowait())
-            except ChanEmpty:
-                continue
-            except ChanClosed:
-                break
-        async with self._sending:
-            self._ending = True
-            await self._link.end()
+                if not more:
+                    self._ending = True
+                    await self._link.end()
+                    return
+            more = await self._intake.take()
 
-    def _take(self, item: object) -> None:
-        if isinstance(item, rtc.AudioFrame):
-            self._replay.append(item.data)
-            self._wall.heard(self._replay.end)
-            self._last_audio = time.monotonic()
-            self._stopped = False
-            self._unreported += item.samples_per_channel
-            if self._unreported >= _USAGE * self._rate:
-                self.report_usage()
-        elif item is not _WAKE and not (self._audio.closed and self._audio.empty()):
-            # The one before the end of input is left out: the end ends the segment too.
-            self._replay.mark()
-
-    def report_usage(self) -> None:
-        """Report the audio since the last report."""
-        seconds, self._unreported = self._unreported / self._rate, 0
-        if seconds:
-            self._emit(
-                stt.SpeechEvent(
-                    type=stt.SpeechEventType.RECOGNITION_USAGE,
-                    request_id=self._request_id,
-                    recognition_usage=stt.RecognitionUsage(audio_duration=seconds),
-                )
+    def _report(self, seconds: float) -> None:
+        self._emit(
+            stt.SpeechEvent(
+                type=stt.SpeechEventType.RECOGNITION_USAGE,
+                request_id=self._request_id,
+                recognition_usage=stt.RecognitionUsage(audio_duration=seconds),
             )
+        )
 
     def finish(self) -> None:
         """Close an open turn and report the rest of the audio, when the stream ends for good."""
-        with contextlib.suppress(ChanEmpty, ChanClosed):
-            while True:
-                item = self._audio.recv_nowait()
-                if isinstance(item, rtc.AudioFrame):
-                    self._unreported += item.samples_per_channel
+        self._close_turn()
+        self._intake.finish()
+
+    def _close_turn(self) -> None:
         for event in self._turns.close(self._request_id):
             self._emit(event)
-        self.report_usage()
 
     @property
     def _request_id(self) -> str:
@@ -264,9 +227,9 @@ class Recognition:
             now = time.monotonic()
             if now - self._ticked >= _TICK:
                 self._ticked = now
-                await self._watch(link, sender, now)
-            if self._renew_from is not None:
-                await self._renew(link, now)
+                await self._look(link, sender, now)
+            if self._handover.wanted and not self._ending:
+                await self._go_over(link)
 
     def _hear(self, link: Link, heard: Heard) -> None:
         self._rejections = 0
@@ -274,7 +237,7 @@ class Recognition:
             self._lose(link, heard)
         elif isinstance(heard, Transcript):
             self._last_transcript = time.monotonic()
-            self._loud = 0.0
+            self._watch.loud = 0.0
             longest = self._options.longest_segment
             span = (heard.end or 0.0) - (heard.start or 0.0)
             length = heard.details.get("audio_length_sec")
@@ -305,6 +268,9 @@ class Recognition:
         elif final.end is not None:
             position = link.timeline.position(final.end)
         else:
+            position = 0
+        if position <= self._replay.covered and final.text:
+            # The server gives no times, or not the connection's.
             position = link.cursor - round(_UNTIMED * self._rate)
         self._replay.cover(min(position, link.cursor))
 
@@ -318,8 +284,7 @@ class Recognition:
             raise APIError(str(lost.error), retryable=True)
         logger.warning("a segment can't be transcribed and is left out: %s", lost.error)
         self._replay.cover(link.cursor)
-        for event in self._turns.close(self._request_id):
-            self._emit(event)
+        self._close_turn()
 
     def _broken(self, link: Link, closed: Closed) -> APIError:
         error = link.ws.error(closed)
@@ -339,99 +304,62 @@ class Recognition:
 
     # --- watching
 
-    async def _watch(self, link: Link, sender: asyncio.Task[None], now: float) -> None:
+    async def _look(self, link: Link, sender: asyncio.Task[None], now: float) -> None:
         if sender.done() and not sender.cancelled() and (failure := sender.exception()):
             if link.ws.closed is None or not isinstance(failure, APIError):
                 raise failure
             return  # what the server said before it closed comes first
         await link.check()
-        self._trim(link, now)
         options = self._options
-        quiet_for = now - self._last_audio
-        if self._turns.speaking and not self._ending:
-            if self._forced and now - self._last_transcript > (
-                options.partial_transcript_interval_s
-                + options.vad_min_silence_duration_ms / 1000
-                + 1.5
-            ):
-                for event in self._turns.close(self._request_id):
-                    self._emit(event)
-            elif quiet_for > _AUDIO_STOPPED + options.vad_min_silence_duration_ms / 1000:
-                # A muted microphone sends no silence that would end the turn.
-                if not self._stopped and not self._audio.closed:
-                    self._stopped = True
-                    self._audio.send_nowait(stt.RecognizeStream._FlushSentinel())
-            elif now - self._last_transcript > options.longest_segment + self._timeout:
-                raise errors.timed_out(f"{WHAT}: the end of a turn", now - self._last_transcript)
-        if self._renew_from is None and now - link.opened > options.max_connection_age:
-            self._renew_from = now
-        self._diagnose(link, now)
-
-    def _diagnose(self, link: Link, now: float) -> None:
-        end = self._replay.end
-        if end == 0:
-            if now - self._started > _NO_AUDIO:
-                self._warn("no audio has arrived for %.0f s: is a track subscribed?", _NO_AUDIO)
-            return
-        if end > self._looked:
-            fresh = min(end - self._looked, self._rate // 4)
-            self._looked = end
-            if peak(self._replay.read(end - fresh, fresh)) > _LOUD:
-                self._loud += _TICK
-        if self._loud > self._options.dead_link_timeout and not link.heard:
-            raise errors.timed_out(f"{WHAT}: the first answer", self._loud)
-        if self._loud > _UNANSWERED:
-            self._warn(
-                "audio that isn't silent has gone out for %.0f s and no transcript came back: "
-                "check language and vad_threshold",
-                _UNANSWERED,
+        self._watch.look(now)
+        if self._watch.loud > options.dead_link_timeout and not link.heard:
+            raise errors.timed_out(f"{WHAT}: the first answer", self._watch.loud)
+        if self._turns.speaking:
+            self._look_at_turn(now)
+        else:
+            self._watch.forget_silence(
+                now,
+                link.cursor,
+                patience=self._timeout,
+                longest=max(30.0, float(options.final_transcript_max_duration_s))
+                + options.dead_link_timeout
+                + self._timeout,
             )
+        if now - link.opened > options.max_connection_age:
+            self._handover.want()
 
-    def _warn(self, text: str, *args: object) -> None:
-        if text not in self._warned:
-            self._warned.add(text)
-            logger.warning(text, *args)
-
-    def _trim(self, link: Link, now: float) -> None:
-        # What was sent that long ago, and has no final, was silence.
+    def _look_at_turn(self, now: float) -> None:
         options = self._options
-        self._sent.append((now, link.cursor))
-        while self._sent[0][0] < now - options.dead_link_timeout - self._timeout:
-            _, sent = self._sent.popleft()
-            longest = max(30.0, float(options.final_transcript_max_duration_s))
-            keep = longest + options.dead_link_timeout + self._timeout
-            self._replay.cover(min(sent, link.cursor - round(keep * self._rate)))
+        unheard = now - self._last_transcript
+        silence = options.vad_min_silence_duration_ms / 1000
+        if self._forced and unheard > options.partial_transcript_interval_s + silence + 1.5:
+            self._close_turn()
+        elif now - self._intake.last > _AUDIO_STOPPED + silence:
+            # A muted microphone sends no silence that would end the turn.
+            self._intake.flush()
+        elif unheard > options.longest_segment + self._timeout and not self._ending:
+            raise errors.timed_out(f"{WHAT}: the end of a turn", unheard)
 
     # --- a planned successor
 
-    async def _renew(self, link: Link, now: float) -> None:
-        assert self._renew_from is not None
-        if self._ending or now < self._renew_from:
-            return
-        if self._next is None:
-            self._next = asyncio.create_task(self._dial(), name="baseten.stt.renew")
-            return
-        longest = self._options.longest_segment + self._timeout
-        if not self._next.done() or (self._turns.speaking and now - self._renew_from < longest):
-            return
-        dialled, self._next = self._next, None
-        error = dialled.exception()
-        if error is not None and not isinstance(error, APIError):
-            raise error
-        if error is not None or dialled.result().ws.closed:
-            logger.warning("the next connection failed, this one goes on meanwhile: %s", error)
-            self._renew_from = now + _RENEW_AGAIN
+    async def _go_over(self, link: Link) -> None:
+        patience = self._options.longest_segment + self._timeout
+        connection = self._handover.ready(speaking=self._turns.speaking, patience=patience)
+        if connection is None:
             return
         async with self._sending:
             if self._ending:
-                dialled.result().ws.abort()
+                connection.ws.abort()
                 return
-            self._renew_from = None
-            start = await self._drain(link)
+            self._handover.forget()
+            try:
+                start = await self._drain(link)
+            except BaseException:
+                connection.ws.abort()
+                raise
             link.ws.abort()
-            self._link = await self._open(dialled.result(), start)
-        with contextlib.suppress(ChanClosed):
-            self._audio.send_nowait(_WAKE)
+            self._link = await self._open(connection, start)
+        self._intake.wake()
 
     async def _drain(self, link: Link) -> int:
         """End the old connection; where the new one begins.

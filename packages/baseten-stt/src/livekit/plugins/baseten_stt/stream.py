@@ -149,20 +149,6 @@ class SpeechStream(stt.SpeechStream):
             raise
 
 
-class _SilentStream(SpeechStream):
-    """A stream whose failures and usage its caller reports."""
-
-    def _emit_error(self, api_error: Exception, recoverable: bool) -> None:
-        pass
-
-    def _report_connection_acquired(self, acquire_time: float, connection_reused: bool) -> None:
-        pass
-
-    def _send_event(self, event: stt.SpeechEvent) -> None:
-        if event.type != stt.SpeechEventType.RECOGNITION_USAGE:
-            super()._send_event(event)
-
-
 def changed(
     options: STTOptions,
     *,

@@ -17,12 +17,13 @@ from livekit.plugins.baseten_common import ApiKey, AuthScheme, Endpoint, Transpo
 from . import batch
 from .audio import downmix
 from .dialer import Dialer
-from .languages import joiner, parse_language
+from .languages import parse_language
 from .log import logger
 from .models import MetadataFormat, STTEncoding, STTModels
+from .oneshot import OneShotStream
 from .options import STTOptions, WhisperSamplingParams
 from .protocols import PROTOCOLS
-from .stream import SpeechStream, _SilentStream, changed
+from .stream import SpeechStream, changed
 
 if TYPE_CHECKING:
     from livekit.agents import ConversationItemAddedEvent
@@ -281,24 +282,14 @@ class STT(stt.STT):
             return await batch.recognize(
                 self._transport, self._batch, frame, options, timeout=conn_options.timeout
             )
-        stream = _SilentStream(
-            stt=self,
-            options=replace(options, enable_partial_transcripts=False, preflight=False),
-            dialer=self._dialer,
-            conn_options=replace(conn_options, max_retry=0),
+        stream = OneShotStream(
+            stt=self, options=options, dialer=self._dialer, conn_options=conn_options
         )
         self._streams.add(stream)
         try:
-            stream.push_frame(frame)
-            stream.end_input()
-            finals = [
-                event
-                async for event in stream
-                if event.type == stt.SpeechEventType.FINAL_TRANSCRIPT
-            ]
+            return await stream.recognize(frame)
         finally:
             await stream.aclose()
-        return _joined(finals)
 
     def update_options(
         self,
@@ -396,25 +387,3 @@ def _tell_ignored(
         logger.warning("sample_rate=%d isn't what goes out: µ-law is sent at 8 kHz", sample_rate)
     if is_given(buffer_size_seconds) and buffer_size_seconds != 0.032:
         logger.warning("buffer_size_seconds has no effect: a frame is always 512 samples")
-
-
-def _joined(finals: list[stt.SpeechEvent]) -> stt.SpeechEvent:
-    parts = [event.alternatives[0] for event in finals]
-    if not parts:
-        parts = [stt.SpeechData(language=LanguageCode(""), text="")]
-    language = next((part.language for part in parts if part.language), LanguageCode(""))
-    known = [part.confidence for part in parts if part.confidence]
-    data = stt.SpeechData(
-        language=language,
-        text=joiner(language).join(part.text for part in parts),
-        start_time=parts[0].start_time,
-        end_time=parts[-1].end_time,
-        confidence=sum(known) / len(known) if known else 0.0,
-        speaker_id=parts[0].speaker_id,
-        words=[word for part in parts for word in part.words or ()] or None,
-    )
-    return stt.SpeechEvent(
-        type=stt.SpeechEventType.FINAL_TRANSCRIPT,
-        request_id=finals[0].request_id if finals else "",
-        alternatives=[data],
-    )

@@ -53,7 +53,8 @@ class WhisperProtocol:
         self._last_final: tuple[int, str] | None = None
         self._ending = False
         self._finished = False
-        self._checks_known: bool | None = None
+        # Runtimes of the older names may take any text after the first for audio.
+        self._checks_known = None if options.metadata_format == "current" else False
         self._check_open = False
 
     @property
