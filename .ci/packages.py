@@ -10,7 +10,6 @@ import os
 import re
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -101,7 +100,7 @@ def try_alone(
     package: Built,
     *,
     python: Path = Path(sys.executable),
-    resolution: Sequence[str] = (),
+    resolution: Sequence[str | Path] = (),
     tests: bool = True,
 ) -> str:
     """Install a package alone, import it, and run its tests against it.
@@ -124,7 +123,15 @@ def try_alone(
         venv = scratch / "venv"
         own = venv / "bin" / "python"
         run("uv", "venv", "--quiet", "--python", python, venv)
-        install = ["uv", "pip", "install", "--quiet", "--python", own, "--no-sources"]
+        install: list[str | Path] = [
+            "uv",
+            "pip",
+            "install",
+            "--quiet",
+            "--python",
+            own,
+            "--no-sources",
+        ]
         install += ["--find-links", package.wheel.parent, *resolution]
         run(*install, package.wheel)
         run("uv", "pip", "check", "--quiet", "--python", own)
@@ -136,17 +143,11 @@ def try_alone(
         version = run(own, "-c", IMPORT, package.module, *absent, cwd=scratch).strip()
         line = f"{package.module} {version} imports"
         if tests:
-            with tarfile.open(package.sdist) as archive:
-                archive.extractall(scratch, **_trusting())
+            run("tar", "-xzf", package.sdist, "-C", scratch)
             (source,) = scratch.glob("livekit_plugins_*")
             run(*install, package.wheel, "--group", f"{source / 'pyproject.toml'}:test")
             line = f"{package.module} {version}: {_tests(own, source)}"
     return f"{line}, {time.monotonic() - began:.0f} s"
-
-
-def _trusting() -> dict[str, str]:
-    # Versions before 3.12 may not know the argument, later ones warn without it.
-    return {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
 
 
 def _tests(python: Path, source: Path) -> str:
@@ -156,9 +157,10 @@ def _tests(python: Path, source: Path) -> str:
         if line.startswith("livekit-plugins-")
     ]
     # Real models, browsers and servers are for the run in the workspace: they take long.
-    options = ["-c", ROOT / "pyproject.toml", "--rootdir", source, "-p", "no:cacheprovider"]
-    options += ["-q", "-m", "not models and not browser and not truss"]
-    printed = run(python, "-m", "pytest", *options, source / "tests", cwd=source)
+    command: list[str | Path] = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    command += ["-c", ROOT / "pyproject.toml", "--rootdir", source]
+    command += ["-m", "not models and not browser and not truss", source / "tests"]
+    printed = run(*command, cwd=source)
     return f"{printed.strip().splitlines()[-1].strip('= ')} with {', '.join(sorted(beside))}"
 
 

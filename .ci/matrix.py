@@ -1,0 +1,98 @@
+"""Tries every package on each Python and with the oldest versions that it admits.
+
+Takes long, so it isn't part of the gate. Which interpreters were looked for and aren't installed is
+said at the end; nothing is downloaded but packages.
+
+    python .ci/matrix.py                     all of it
+    python .ci/matrix.py --python 3.12       one Python
+    python .ci/matrix.py --versions lowest   one choice of versions
+    python .ci/matrix.py --package stt       one package; may be repeated
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from packages import LEAVES, ROOT, Built, Failure, built, run, try_alone
+
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+# The next LiveKit Agents is outside of the declared range: it is tried, and may fail.
+NEXT = "livekit-agents==2.0.0b1"
+VERSIONS = ("highest", "lowest", "next")
+
+
+def find(version: str) -> Path | None:
+    """An installed interpreter of that version."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    found = sorted(pyenv.glob(f"{version}.*/bin/python"))
+    if on_path := shutil.which(f"python{version}"):
+        found.append(Path(on_path))
+    for candidate in found:
+        try:
+            run(candidate, "-c", f"import sys; assert sys.version.startswith('{version}.')")
+        except (Failure, OSError):
+            continue
+        return candidate
+    try:
+        return Path(run("uv", "python", "find", "--no-python-downloads", version).strip())
+    except Failure:
+        return None
+
+
+def resolution(versions: str, package: Built, folder: Path) -> list[str | Path]:
+    """What tells uv to choose these versions."""
+    if versions == "lowest":
+        # What a wheel asks for isn't direct to uv; what a project file asks for is.
+        project = ROOT / "packages" / package.module.replace("_", "-") / "pyproject.toml"
+        return ["--resolution", "lowest-direct", "-r", project]
+    if versions == "next":
+        override = folder / "next.txt"
+        override.write_text(NEXT)
+        return ["--override", override, "--prerelease", "allow"]
+    return []
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Try the packages on each Python.")
+    parser.add_argument("--python", choices=PYTHONS, action="append")
+    parser.add_argument("--versions", choices=VERSIONS, action="append")
+    parser.add_argument("--package", choices=LEAVES, action="append")
+    asked = parser.parse_args()
+    failed, skipped = False, []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        built() as packages,
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
+        jobs = []
+        for version in asked.python or PYTHONS:
+            python = find(version)
+            if python is None:
+                skipped.append(version)
+                continue
+            for versions in asked.versions or VERSIONS:
+                for package in packages:
+                    if package.leaf in (asked.package or LEAVES):
+                        arguments = resolution(versions, package, Path(folder))
+                        job = pool.submit(try_alone, package, python=python, resolution=arguments)
+                        jobs.append((f"Python {version}, {versions} versions", versions, job))
+        for name, versions, job in jobs:
+            try:
+                print(f"{name}: {job.result()}", flush=True)
+            except Failure as failure:
+                print(f"{name}: FAILED\n{failure}", flush=True)
+                failed |= versions != "next"
+    for version in skipped:
+        print(f"Python {version} isn't installed: skipped")
+    if failed:
+        sys.exit("not everything that is declared holds")
+
+
+if __name__ == "__main__":
+    main()
