@@ -34,7 +34,7 @@ def registering_on_any_thread() -> Iterator[None]:
         return
     with _lock:
         refusing = Plugin.__dict__["register_plugin"]
-        Plugin.register_plugin = Plugin.registered_plugins.append  # type: ignore[method-assign]
+        Plugin.register_plugin = Plugin.registered_plugins.append  # type: ignore[assignment, method-assign]
         try:
             yield
         finally:
