@@ -9,6 +9,7 @@ import json
 import pytest
 
 from livekit.agents import APIConnectOptions, metrics, tokenize, tts as agents_tts
+from livekit.agents.types import USERDATA_TIMED_TRANSCRIPT
 from livekit.plugins.baseten_sandbox import Fault, Sandbox
 from livekit.plugins.baseten_tts import TTS
 
@@ -234,6 +235,23 @@ async def test_the_next_sentence_is_requested_before_the_audio_of_the_last_ends(
         stream.end_input()
         await sandbox.wait_sessions(2)
         assert not sandbox.sessions[0].closed
+
+
+async def test_over_http_each_sentence_comes_with_its_time(make: Make) -> None:
+    tts = make("http")
+    assert tts.capabilities.aligned_transcript
+    assert not make("websocket").capabilities.aligned_transcript
+    text = "This is the first sentence of two.  And this is the second of them! … "
+    async with tts.stream() as stream:
+        stream.push_text(text)
+        stream.end_input()
+        pieces = [
+            piece
+            async for event in stream
+            for piece in event.frame.userdata.get(USERDATA_TIMED_TRANSCRIPT, [])
+        ]
+    assert "".join(pieces) == text
+    assert [piece.start_time for piece in pieces][:2] == pytest.approx([0.0, 7 * 0.3], abs=0.1)
 
 
 @BOTH

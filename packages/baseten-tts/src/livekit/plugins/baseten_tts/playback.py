@@ -4,7 +4,7 @@ import asyncio
 
 from livekit import rtc
 from livekit.agents import APIError, tts
-from livekit.agents.types import TimedString
+from livekit.agents.types import NOT_GIVEN, TimedString
 
 from .protocols import Audio, Spoken
 
@@ -81,9 +81,10 @@ class Playback:
 
     def caption(self, spoken: Spoken) -> None:
         """A piece of the text with its time."""
-        start = self._piece_start
+        begin = self._piece_start
+        end = NOT_GIVEN if spoken.end is None else begin + spoken.end
         self._emitter.push_timed_transcript(
-            TimedString(spoken.text, start_time=start + spoken.start, end_time=start + spoken.end)
+            TimedString(spoken.text, start_time=begin + spoken.start, end_time=end)
         )
 
     def be_silent(self) -> None:

@@ -11,8 +11,8 @@ from livekit.agents.utils import aio
 
 from .playback import Playback
 from .predict import Synthesis
-from .protocols import Audio
-from .words import speakable
+from .protocols import Audio, Spoken
+from .words import joint, speakable
 
 __all__ = ["SentenceSpeech"]
 
@@ -53,10 +53,16 @@ class SentenceSpeech:
         places = asyncio.Semaphore(_AHEAD)
         sent: list[_Request] = []
 
+        unspoken = ""
+
         async def send() -> None:
+            nonlocal unspoken
             try:
                 last: _Request | None = None
+                before = ""
                 async for text in texts:
+                    unspoken += joint(before, text) + text
+                    before = text
                     if not speakable(text):
                         continue
                     await places.acquire()
@@ -64,7 +70,8 @@ class SentenceSpeech:
                         # The first audio isn't made to wait for the second sentence's.
                         await last.begun.wait()
                     self._started()
-                    last = _Request(self._synthesis, text.strip())
+                    last = _Request(self._synthesis, text.strip(), caption=unspoken)
+                    unspoken = ""
                     sent.append(last)
                     requests.put_nowait(last)
             finally:
@@ -76,14 +83,17 @@ class SentenceSpeech:
                 await self._play(request, playback, sent)
                 places.release()
             await sending
+            if unspoken:
+                playback.caption(Spoken(unspoken, 0.0))
             playback.finish()
         finally:
             await aio.cancel_and_wait(sending, *(request.task for request in sent))
 
     async def _play(self, request: _Request, playback: Playback, sent: list[_Request]) -> None:
+        playback.begin_piece()
+        playback.caption(Spoken(request.caption, 0.0))
         for attempt in range(self._conn_options.max_retry + 1):
             heard = False
-            playback.begin_piece()
             try:
                 while (audio := await request.next()) is not None:
                     heard = True
@@ -99,13 +109,14 @@ class SentenceSpeech:
                 self._failed(e)
                 await asyncio.sleep(self._conn_options._interval_for_retry(attempt))
                 sent.remove(request)
-                request = _Request(self._synthesis, request.text)
+                request = _Request(self._synthesis, request.text, caption=request.caption)
                 sent.append(request)
 
 
 class _Request:
-    def __init__(self, synthesis: Synthesis, text: str) -> None:
+    def __init__(self, synthesis: Synthesis, text: str, *, caption: str) -> None:
         self.text = text
+        self.caption = caption
         self.begun = asyncio.Event()
         self._parts: asyncio.Queue[Audio | Exception | None] = asyncio.Queue()
         self.task = asyncio.create_task(self._fetch(synthesis), name="baseten.tts.request")

@@ -182,7 +182,7 @@ class TTS(tts.TTS):
         over_websocket = _over_websocket(model, dialect, endpoint, transport)
         super().__init__(
             capabilities=tts.TTSCapabilities(
-                streaming=True, aligned_transcript=_aligned(dialect, options)
+                streaming=True, aligned_transcript=_aligned(dialect, over_websocket, options)
             ),
             sample_rate=sample_rate if model == "generic" else 24000,
             num_channels=1,
@@ -274,7 +274,9 @@ class TTS(tts.TTS):
         _check(self._model, self._dialect, options)
         _warn_of_ignored(self._model, self._dialect, options, only=given)
         self._opts = self._config.options = options
-        self._capabilities.aligned_transcript = _aligned(self._dialect, options)
+        self._capabilities.aligned_transcript = _aligned(
+            self._dialect, self._sockets is not None, options
+        )
         if "ref_audio" in given:
             self._config.forget_clips()
         if self._sockets is not None:
@@ -349,8 +351,9 @@ def _default(value: NotGivenOr[str | None], default: str | None) -> str | None:
     return value if is_given(value) else default
 
 
-def _aligned(dialect: Dialect, options: Options) -> bool:
-    return "word_timestamps" in dialect.options and options.word_timestamps
+def _aligned(dialect: Dialect, over_websocket: bool, options: Options) -> bool:
+    # Over HTTP each sentence comes with the time at which it begins.
+    return not over_websocket or ("word_timestamps" in dialect.options and options.word_timestamps)
 
 
 def _check(model: TTSModels, dialect: Dialect, options: Options) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-__all__ = ["WordStream", "speakable", "spoken_units"]
+__all__ = ["WordStream", "joint", "speakable", "spoken_units"]
 
 _CLAUSE_ENDS = frozenset("。、，！？；：")  # the full-width forms, which only such scripts use
 _SPOKEN_SIGNS = frozenset("%&@#")
@@ -38,6 +38,13 @@ def speakable(text: str) -> bool:
         ch.isalnum() or ch in _SPOKEN_SIGNS or unicodedata.category(ch) in ("Sc", "Sm")
         for ch in text
     )
+
+
+def joint(before: str, after: str) -> str:
+    """The space between two sentences that a tokenizer has dropped; blank when it hasn't."""
+    if not before or before[-1].isspace() or after[:1].isspace() or before[-1] in _CLAUSE_ENDS:
+        return ""
+    return " "
 
 
 def spoken_units(word: str) -> int:

@@ -34,11 +34,17 @@ class Audio:
 
 @dataclass(frozen=True)
 class Spoken:
-    """A piece of the text and when it is heard, in seconds from the start of the utterance."""
+    """A piece of the text and when it is heard, in seconds from the start of the utterance.
+
+    Attributes:
+        text: The piece, with the spaces that follow it.
+        start: When it begins.
+        end: When it ends; None when that isn't known yet.
+    """
 
     text: str
     start: float
-    end: float
+    end: float | None = None
 
 
 @dataclass(frozen=True)
