@@ -52,6 +52,23 @@ async def test_a_parked_handshake_is_never_answered(
     assert session.closed_by == "client"
 
 
+@pytest.mark.parametrize("status", [None, 504])
+async def test_a_handshake_can_be_parked_for_a_while(
+    sandbox: Sandbox, client: aiohttp.ClientSession, status: int | None
+) -> None:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    if status is None:
+        sandbox.faults.add(Fault(do="park", seconds=0.1))
+        async with client.ws_connect(sandbox.stt_endpoint):
+            pass
+    else:
+        sandbox.faults.add(Fault(do="park", seconds=0.1, status=status, body="no replica"))
+        with pytest.raises(aiohttp.WSServerHandshakeError, match="504"):
+            await client.ws_connect(sandbox.stt_endpoint)
+    assert loop.time() - began >= 0.09
+
+
 @pytest.mark.parametrize("do", ["reset", "eof"])
 async def test_the_connection_ends_without_a_close_frame(
     sandbox: Sandbox, client: aiohttp.ClientSession, do: Any

@@ -159,6 +159,16 @@ async def test_predict_on_a_websocket_model_is_an_unhandled_exception(
         assert answer.headers["X-BASETEN-ERROR-CODE"] == "500"
 
 
+async def test_a_frame_that_breaks_the_protocol_is_closed_by_the_server(
+    sandbox: Sandbox, client: aiohttp.ClientSession
+) -> None:
+    async with client.ws_connect(sandbox.stt_endpoint) as ws:
+        await ws.send_frame(b"\xff\xfe", aiohttp.WSMsgType.TEXT)
+        assert (await ws.receive(timeout=10)).data == 1007
+    (session,) = await sandbox.wait_sessions(1, closed=True)
+    assert (session.closed_by, session.close_code) == ("server", 1007)
+
+
 async def test_a_client_that_does_not_pong_is_closed_with_1011(
     client: aiohttp.ClientSession,
 ) -> None:

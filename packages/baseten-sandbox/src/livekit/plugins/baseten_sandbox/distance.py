@@ -11,6 +11,7 @@ __all__ = ["Relay"]
 
 _CHUNK = 64 * 1024
 _HELD = 8
+_PIECE_SECONDS = 0.02
 
 
 class Relay:
@@ -102,10 +103,15 @@ class Relay:
                 writer.write(data)
                 await writer.drain()
 
+        # Small pieces, so that a narrow line gives a trickle and not gushes.
+        piece = _CHUNK
+        if self._bandwidth:
+            piece = max(512, min(_CHUNK, int(self._bandwidth * _PIECE_SECONDS)))
+
         async def collect() -> None:
             clear_at = loop.time() + first
             while True:
-                data = await reader.read(_CHUNK)
+                data = await reader.read(piece)
                 clear_at = max(clear_at, loop.time())
                 if self._bandwidth:
                     clear_at += len(data) / self._bandwidth

@@ -9,7 +9,7 @@ import socket
 import struct
 from typing import Any, Literal
 
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WebSocketError, WSCloseCode, WSMsgType, web
 
 from .faults import ConnectionFaults, Fault
 from .records import Journal, SessionRecord
@@ -139,7 +139,11 @@ class Socket:
         if self.record.closed_by is not None:
             return
         self.record.closed_by = "client"
-        if kind is WSMsgType.CLOSE:
+        if isinstance(data, WebSocketError):
+            # Not a client that left: aiohttp closed on a frame that breaks the protocol.
+            self.record.closed_by = "server"
+            self.record.close_code = int(data.code)
+        elif kind is WSMsgType.CLOSE:
             self.record.close_code = int(data) if data else 1005
             self.record.close_reason = str(extra or "")
         else:

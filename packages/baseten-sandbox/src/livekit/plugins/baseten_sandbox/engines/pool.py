@@ -88,6 +88,7 @@ class EnginePool:
         self._listening = ThreadPoolExecutor(threads, thread_name_prefix="baseten-sandbox-stt")
         self._speaking = ThreadPoolExecutor(1, thread_name_prefix="baseten-sandbox-tts")
         self._turnstile = Turnstile(threads)
+        self._working: set[asyncio.Future[Transcript]] = set()
 
     @property
     def instant(self) -> bool:
@@ -110,11 +111,22 @@ class EnginePool:
             word_times: Whether words with times are wanted.
             urgent: Whether to go in front of what isn't.
         """
-        async with self._turnstile.enter(urgent=urgent):
-            return await asyncio.get_running_loop().run_in_executor(
-                self._listening,
-                lambda: self.transcriber.transcribe(pcm, language=language, word_times=word_times),
-            )
+        await self._turnstile.enter(urgent=urgent)
+        work = asyncio.get_running_loop().run_in_executor(
+            self._listening,
+            lambda: self.transcriber.transcribe(pcm, language=language, word_times=word_times),
+        )
+        self._working.add(work)
+        work.add_done_callback(self._worked)
+        # Who asked may lose interest, but a thread can't be stopped: its slot stays taken.
+        return await asyncio.shield(work)
+
+    def _worked(self, work: asyncio.Future[Transcript]) -> None:
+        self._working.discard(work)
+        self._turnstile.leave()
+        if not work.cancelled():
+            # Looked at here, for the case that nobody else does.
+            work.exception()
 
     async def synthesize(self, text: str, *, voice: str | None) -> AsyncGenerator[bytes, None]:
         """Speak on a worker thread, as chunks of PCM s16le at 24 kHz."""
@@ -128,5 +140,7 @@ class EnginePool:
 
     def close(self) -> None:
         """Stop the threads without waiting for work in progress."""
+        for work in list(self._working):
+            work.cancel()
         self._listening.shutdown(wait=False, cancel_futures=True)
         self._speaking.shutdown(wait=False, cancel_futures=True)

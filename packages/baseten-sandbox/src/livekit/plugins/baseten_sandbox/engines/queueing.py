@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from itertools import count
 
 __all__ = ["Turnstile"]
@@ -23,27 +21,23 @@ class Turnstile:
         self._order = count()
         self._waiting: list[tuple[bool, int, asyncio.Future[None]]] = []
 
-    @asynccontextmanager
-    async def enter(self, *, urgent: bool) -> AsyncIterator[None]:
-        """Wait for a slot and hold it."""
+    async def enter(self, *, urgent: bool) -> None:
+        """Wait for a slot; whoever got one must `leave`."""
         if self._free:
             self._free -= 1
-        else:
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            heapq.heappush(self._waiting, (not urgent, next(self._order), turn))
-            try:
-                await turn
-            except asyncio.CancelledError:
-                # The slot may have been handed over in the very moment of leaving.
-                if turn.done() and not turn.cancelled():
-                    self._leave()
-                raise
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (not urgent, next(self._order), turn))
         try:
-            yield
-        finally:
-            self._leave()
+            await turn
+        except asyncio.CancelledError:
+            # The slot may have been handed over in the very moment of giving up.
+            if turn.done() and not turn.cancelled():
+                self.leave()
+            raise
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """Hand the slot to whoever is next."""
         while self._waiting:
             _, _, turn = heapq.heappop(self._waiting)
             if not turn.done():

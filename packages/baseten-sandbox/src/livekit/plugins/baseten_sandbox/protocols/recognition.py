@@ -146,6 +146,7 @@ class Recognition:
         self._number = 0
         self._jobs: asyncio.Queue[Utterance | dict[str, Any]] = asyncio.Queue()
         self._pending = 0
+        self._final_due = asyncio.Event()
         # Baseten's runtime drops partials when more than 10 wait. A laptop is slower than a GPU:
         # there a partial is dropped when anything waits, or the final would come last of all.
         self._most_pending = _MAX_QUEUED if engines.instant else 0
@@ -224,6 +225,7 @@ class Recognition:
 
     def _finish(self, *, flush: bool) -> None:
         self._number += 1
+        self._final_due.set()
         self._queue(self._utterance(final=True, flush=flush))
 
     def _forget(self) -> None:
@@ -237,14 +239,34 @@ class Recognition:
         while True:
             job = await self._jobs.get()
             try:
-                await self._socket.send_json(
-                    await self._answer(job) if isinstance(job, Utterance) else job
-                )
+                if not isinstance(job, Utterance):
+                    await self._socket.send_json(job)
+                elif job.final:
+                    self._final_due.clear()
+                    await self._socket.send_json(await self._answer(job))
+                else:
+                    await self._try_partial(job)
             except Disconnected:
                 return
             finally:
                 self._pending -= 1
                 self._jobs.task_done()
+
+    async def _try_partial(self, utterance: Utterance) -> None:
+        if self._engines.instant:
+            await self._socket.send_json(await self._answer(utterance))
+            return
+        # Nobody wants a partial any more once its turn is over, and the final shouldn't wait for it.
+        answer = asyncio.create_task(self._answer(utterance))
+        due = asyncio.create_task(self._final_due.wait())
+        try:
+            await asyncio.wait({answer, due}, return_when=asyncio.FIRST_COMPLETED)
+            if answer.done():
+                await self._socket.send_json(answer.result())
+        finally:
+            for task in (answer, due):
+                task.cancel()
+            await asyncio.gather(answer, due, return_exceptions=True)
 
     async def _answer(self, utterance: Utterance) -> Any:
         import numpy as np
