@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from internet import TURN_DETECTOR, internet
 from livekit.plugins.baseten_sandbox import Sandbox
 from livekit.plugins.baseten_sandbox.engines.whisper import WhisperTranscriber
+from surroundings import surroundings
 from tcp_console import RATE, read_wav, run_agent
 from transcripts import error_rate, heard_by, said_in
 
@@ -51,16 +51,13 @@ async def test_documented_pipeline_runs_as_printed(tmp_path: Path) -> None:
     )
     async with Sandbox(tls=True) as sandbox, internet(sandbox.port) as (outside, proxy):
         await sandbox.load()
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("BASETEN_")}
-        environment = {
-            **inherited,
-            "BASETEN_API_KEY": sandbox.api_key,
-            "SSL_CERT_FILE": str(sandbox.certificate),
-            "HTTPS_PROXY": proxy,
-            "LIVEKIT_REMOTE_EOT_URL": TURN_DETECTOR,
-            "HF_HUB_OFFLINE": "1",
-            "ORT_DISABLE_TELEMETRY": "1",
-        }
+        environment = surroundings(
+            BASETEN_API_KEY=sandbox.api_key,
+            SSL_CERT_FILE=str(sandbox.certificate),
+            HTTPS_PROXY=proxy,
+            LIVEKIT_REMOTE_EOT_URL=TURN_DETECTOR,
+            HF_HUB_OFFLINE="1",
+        )
         async with run_agent(PIPELINE / "console.py", program, environment=environment) as console:
             await console.wait_for(lambda: len(console.messages("assistant")) == 1, timeout=90)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 
 from livekit.plugins.baseten_sandbox import Sandbox
 from livekit.plugins.baseten_sandbox.engines.whisper import WhisperTranscriber
+from surroundings import surroundings
 from tcp_console import RATE, read_wav, run_agent
 from transcripts import error_rate, heard_by, said_in
 
@@ -26,12 +26,7 @@ async def test_agent_greets_hears_answers_and_uses_its_tools() -> None:
         question = b"".join(
             [pcm async for pcm in sandbox.engines.synthesize("What time is it?", voice=None)]
         )
-        environment = {
-            **os.environ,
-            **sandbox.environ(),
-            "ORT_DISABLE_TELEMETRY": "1",
-            "LIVEKIT_URL": "",
-        }
+        environment = surroundings(**sandbox.environ())
         async with run_agent(
             "-m", "livekit.agents", "console", AGENT, environment=environment
         ) as console:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import importlib
 import re
 import signal
 import sys
@@ -11,6 +11,7 @@ import wave
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from livekit.plugins.baseten_sandbox.engines import Transcript
 from livekit.plugins.baseten_sandbox.engines.script import Script
 from livekit.plugins.baseten_sandbox.engines.tones import read
 from livekit.plugins.baseten_sandbox.engines.whisper import WhisperTranscriber
+from surroundings import surroundings
 from tcp_console import read_wav
 from transcripts import error_rate, heard_by, said_in
 
@@ -52,12 +54,11 @@ async def ask(
         environment: The variables of Baseten; there are no others of it.
         interrupt_at: Press Ctrl-C as soon as it has printed this.
     """
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("BASETEN_")}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         PROGRAM,
         *map(str, arguments),
-        env={**inherited, "PYTHONUNBUFFERED": "1", **(environment or {})},
+        env=surroundings(PYTHONUNBUFFERED="1", **(environment or {})),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -186,25 +187,27 @@ async def test_unusable_question(tmp_path: Path) -> None:
     text.write_text("Is anybody there?\n" * 100)
     with big.open("wb") as file:
         file.truncate(50_000_000)
-    nowhere = tmp_path / "nowhere" / "answer.wav"
 
-    runs = await asyncio.gather(
-        ask(tmp_path / "missing.wav", "--output", answer),
-        ask(text, "--output", answer),
-        ask(big, "--output", answer),
-        ask("--output", nowhere),
-    )
+    runs = await asyncio.gather(ask(text, "--output", answer), ask(big, "--output", answer))
 
-    for run, words in zip(runs, ("missing.wav", "text.wav", "big.wav", "nowhere"), strict=True):
-        check_complaint(run, words)
+    for run, question in zip(runs, (text, big), strict=True):
+        check_complaint(run, question.name)
     assert not answer.exists()
 
 
-@pytest.mark.parametrize("flaw", ["folder", "empty", "soundless", "long"])
-def test_unreadable_recording(flaw: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def recording(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(PROGRAM.parent))
-    from recording import read_recording
+    return importlib.import_module("recording")
 
+
+def test_answer_with_nowhere_to_go(recording: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="there is no folder .*nowhere"):
+        recording.Speaker(tmp_path / "nowhere" / "answer.wav")
+
+
+@pytest.mark.parametrize("flaw", ["missing", "folder", "empty", "soundless", "long"])
+def test_unreadable_recording(flaw: str, recording: ModuleType, tmp_path: Path) -> None:
     question = tmp_path / "question.wav"
     match flaw:
         case "folder":
@@ -217,7 +220,7 @@ def test_unreadable_recording(flaw: str, tmp_path: Path, monkeypatch: pytest.Mon
             write_wav(question, silence(61))
 
     with pytest.raises(ValueError, match=r"question\.wav"):
-        read_recording(question)
+        recording.read_recording(question)
 
 
 async def test_silent_question(sandbox: Sandbox, tmp_path: Path) -> None:
