@@ -59,7 +59,7 @@ class Console:
         at = np.arange(0, len(pcm) - 1, rate / RATE)
         self._saying += np.interp(at, np.arange(len(pcm)), pcm).astype("<i2").tobytes()
 
-    async def wait_for(self, condition: Callable[[], _T], *, timeout: float = 30.0) -> _T:
+    async def wait_for(self, condition: Callable[[], _T], *, timeout: float = 60.0) -> _T:
         """Wait until a condition over what was heard and said holds, and give what it found."""
 
         async def wait() -> _T:

@@ -59,7 +59,7 @@ async def test_documented_pipeline_runs_as_printed(tmp_path: Path) -> None:
             HF_HUB_OFFLINE="1",
         )
         async with run_agent(PIPELINE / "console.py", program, environment=environment) as console:
-            await console.wait_for(lambda: len(console.messages("assistant")) == 1, timeout=90)
+            await console.wait_for(lambda: len(console.messages("assistant")) == 1)
 
             console.say(*read_wav(CLIP))
             await console.wait_for(lambda: len(console.messages("assistant")) == 2)

@@ -30,7 +30,7 @@ async def test_agent_greets_hears_answers_and_uses_its_tools() -> None:
         async with run_agent(
             "-m", "livekit.agents", "console", AGENT, environment=environment
         ) as console:
-            await console.wait_for(lambda: len(console.messages("assistant")) == 1, timeout=60)
+            await console.wait_for(lambda: len(console.messages("assistant")) == 1)
 
             console.say(*read_wav(CLIP))
             await console.wait_for(lambda: len(console.messages("assistant")) == 2)

@@ -202,7 +202,7 @@ def recording(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_answer_with_nowhere_to_go(recording: ModuleType, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="there is no folder .*nowhere"):
+    with pytest.raises(ValueError, match=r"there is no folder .*nowhere"):
         recording.Speaker(tmp_path / "nowhere" / "answer.wav")
 
 
