@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import dataclasses
 import json
@@ -15,6 +16,7 @@ from livekit.agents import APIConnectOptions, APIError, APITimeoutError
 from livekit.agents.types import USERDATA_TIMED_TRANSCRIPT
 from livekit.agents.voice.io import TimedString
 from livekit.plugins import baseten_tts
+from livekit.plugins.baseten_common import timeout
 from livekit.plugins.baseten_sandbox import Fault, Sandbox
 from livekit.plugins.baseten_sandbox.engines.tones import read
 from livekit.plugins.baseten_tts import TTS
@@ -40,16 +42,12 @@ def qwen(make: Make, sandbox: Sandbox) -> Qwen:
 
 async def settle(tts: TTS, number: int = 1) -> None:
     """Wait until so many sockets wait."""
-    import asyncio
-
     assert tts._sockets is not None
-    for _ in range(100000):
-        if tts._sockets.idle == number and not tts._sockets._tasks - {
-            line.watcher for line in tts._sockets._idle
-        }:
-            return
-        await asyncio.sleep(0)
-    raise AssertionError("the sockets didn't settle")
+    sockets = tts._sockets
+    async with timeout(10):
+        while sockets.idle != number:
+            busy = sockets._tasks | sockets._filling
+            await asyncio.wait(busy, return_when=asyncio.FIRST_COMPLETED)
 
 
 @KINDS

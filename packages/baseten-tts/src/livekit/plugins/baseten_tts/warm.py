@@ -174,8 +174,10 @@ class WarmSockets:
             if line.ws.closed and line.uses == 1:
                 self.one_shot = True
             self._spawn(_say_goodbye(line.ws))
-            return
-        self._park(line)
+        elif self.one_shot is None and any(other.uses for other in self._idle):
+            self._spawn(_say_goodbye(line.ws))  # one is enough to find out
+        else:
+            self._park(line)
 
     def renew(self) -> None:
         """Replace what is waiting, since the configuration has changed."""
@@ -245,7 +247,12 @@ class WarmSockets:
     def _park(self, line: Line) -> None:
         self._idle.append(line)
         line.watcher = self._spawn(self._watch(line))
-        for surplus in self._idle[: -self._number]:
+        self._trim()
+
+    def _trim(self) -> None:
+        # While it is unknown whether a used socket lives on, it waits beside a fresh one.
+        trial = self.one_shot is None and any(line.uses for line in self._idle)
+        for surplus in self._idle[: -(self._number + trial)]:
             self._remove(surplus)
             self._spawn(_say_goodbye(surplus.ws))
 
@@ -312,6 +319,15 @@ class WarmSockets:
     async def _wait_idle(self, line: Line) -> Closed | None:
         """Wait until the line dies, or return None when it has waited long enough."""
         asked = -_SOON
+        if line.uses and self.one_shot is None:
+            try:
+                message = await line.ws.receive(timeout=_SOON)
+            except APITimeoutError:
+                self.one_shot = False
+                self._trim()
+            else:
+                if isinstance(message, Closed):
+                    return message
         while (left := self._until - time.monotonic()) > 0:
             alive = self._keep_alive
             if alive is None or not line.prelude:
