@@ -18,6 +18,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from livekit.plugins import baseten  # noqa: F401  (it takes seconds: not while the clip plays)
 from livekit.plugins.baseten_sandbox import Sandbox
 
 SPEECH = Path(__file__).parents[3] / "tests" / "speech"
@@ -274,12 +275,15 @@ async def test_a_spoken_conversation(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(120)
-async def test_typing_and_interrupting(tmp_path: Path) -> None:
+async def test_typing_and_interrupting_without_a_microphone(tmp_path: Path) -> None:
     async with (
         Sandbox(transcriber="tones", synthesizer="tones") as sandbox,
         chromium(sandbox.origin + "/", tmp_path) as tab,
     ):
-        await tab.run("call.focus()")
+        await tab.run(
+            "navigator.mediaDevices.getUserMedia ="
+            " () => Promise.reject(new DOMException('no', 'NotAllowedError')); call.focus()"
+        )
         for kind in ("keyDown", "keyUp"):  # all of it works from the keyboard
             await tab.call(
                 "Input.dispatchKeyEvent",
@@ -310,6 +314,7 @@ async def test_typing_and_interrupting(tmp_path: Path) -> None:
         assert "after you sent it" in await tab.run(
             "document.querySelector('figcaption').textContent"
         )
+        assert "may not use the microphone" in await tab.run("$('problems').textContent")
         assert tab.complaints() == []
 
 
