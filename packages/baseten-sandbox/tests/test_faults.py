@@ -174,6 +174,106 @@ async def test_a_body_is_cut_at_exactly_that_byte(
         assert len(received) == 10_001
 
 
+@pytest.mark.parametrize("do", ["reset", "eof", "finish"])
+async def test_a_body_of_known_length_is_cut_too(
+    sandbox: Sandbox, client: aiohttp.ClientSession, do: Any
+) -> None:
+    sandbox.faults.add(Fault(do=do, on="send", after=100, unit="bytes"))
+    url = sandbox.url("kokoro1", "predict")
+    async with client.post(url, json={"text": "a b c d"}) as answer:
+        assert answer.status == 200
+        assert int(answer.headers["Content-Length"]) > 10_000
+        with pytest.raises(aiohttp.ClientError):
+            await answer.read()
+    (session,) = await sandbox.wait_sessions(1, closed=True)
+    assert (len(session.sent_audio), session.closed_by) == (100, "fault")
+
+
+async def test_pieces_of_a_body_are_mangled_one_by_one(
+    sandbox: Sandbox, client: aiohttp.ClientSession
+) -> None:
+    sandbox.faults.add()
+    sandbox.faults.add(
+        Fault(do="drop", on="send"),
+        Fault(do="duplicate", on="send", after=1),
+        Fault(do="replace", on="send", after=2, payload=b"\x01\x02\x03"),
+        Fault(do="delay", on="send", after=3, seconds=0.01),
+        Fault(do="send", on="send", after=4, payload="tail"),
+    )
+    bodies, pieces = [], []
+    for _ in range(2):
+        async with client.post(sandbox.tts_endpoint, json={"prompt": "a b c d"}) as answer:
+            bodies.append(await answer.read())
+        pieces.append(sandbox.sessions[-1].sent_frames)
+    whole, mangled = pieces
+    assert bodies[0] == b"".join(whole)
+    assert bodies[1] == b"".join(mangled)
+    assert mangled[:2] == [whole[1]] * 2
+    assert mangled[2] == b"\x01\x02\x03"
+    assert mangled[3:5] == [whole[3], b"tail"]
+    assert mangled[5:] == whole[4:]
+
+
+async def test_a_request_is_cut_before_it_is_answered(
+    sandbox: Sandbox, client: aiohttp.ClientSession
+) -> None:
+    for do in ("reset", "eof", "close"):
+        sandbox.faults.add(Fault(do=do))  # type: ignore[arg-type]
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await client.post(sandbox.tts_endpoint, json={"prompt": "a"})
+    # aiohttp tries a GET once more.
+    sandbox.faults.add(Fault(do="reset", on="handshake"), times=2)
+    with pytest.raises(aiohttp.ClientError):
+        await client.ws_connect(sandbox.stt_endpoint)
+    for session in await sandbox.wait_sessions(5, closed=True):
+        assert session.closed_by == "fault"
+        assert session.status is None
+
+
+async def test_messages_of_the_client_are_mangled_before_the_server_sees_them(
+    sandbox: Sandbox, client: aiohttp.ClientSession
+) -> None:
+    sandbox.faults.add(
+        Fault(do="drop", on="receive", kind="binary", count=None),
+        Fault(do="delay", on="receive", seconds=0.01),
+        Fault(do="replace", on="receive", match="health_check", payload={"type": "nonsense"}),
+    )
+    async with client.ws_connect(sandbox.stt_endpoint) as ws:
+        await ws.send_json({})
+        await say(ws, "never heard")
+        await ws.send_json(HEALTH)
+        assert (await ws.receive_json(timeout=10))["type"] == "error"
+        await ws.send_json({"type": "end_audio"})
+        answers = [(await ws.receive_json(timeout=10))["body"]["status"] for _ in range(2)]
+    assert answers == ["acknowledged", "finished"]
+    assert len(sandbox.sessions[0].received_frames) > 10
+
+
+async def test_a_clean_end_in_the_middle_of_a_websocket(
+    sandbox: Sandbox, client: aiohttp.ClientSession
+) -> None:
+    sandbox.faults.add(Fault(do="finish", on="send", kind="binary", after=2))
+    async with client.ws_connect(sandbox.tts_websocket_endpoint) as ws:
+        await ws.send_json({})
+        await ws.send_str("one two three four five. six seven")
+        kinds = [await ws.receive(timeout=10) for _ in range(3)]
+    assert [k.type.name for k in kinds] == ["BINARY", "BINARY", "CLOSE"]
+    assert kinds[2].data == 1000
+
+
+async def test_waiting_for_what_does_not_come_tells_what_did(
+    sandbox: Sandbox, client: aiohttp.ClientSession
+) -> None:
+    async with client.ws_connect(sandbox.stt_endpoint) as ws:
+        await ws.send_json({})
+        session = await sandbox.wait_message("{}")
+        assert session.number == 0
+        with pytest.raises(TimeoutError, match="#0 websocket whisper1/websocket status=101"):
+            await sandbox.wait_sessions(2, timeout=0.01)
+        with pytest.raises(ZeroDivisionError):
+            await sandbox.wait_for(lambda: 1 / (sandbox.open_sockets - 1))
+
+
 async def test_a_short_body_can_end_cleanly(
     sandbox: Sandbox, client: aiohttp.ClientSession
 ) -> None:

@@ -52,11 +52,8 @@ class Tap:
                 return
             self._ended = True
             body = data or (response.body if isinstance(response, web.Response) else b"")
-            if isinstance(body, bytes) and body and not self._finished:
-                if await self._whole(body, write_eof):
-                    return
-                # An announced Content-Length forbids a clean short end, so a cut body is cut hard.
-                await self._broken(response)
+            if isinstance(body, bytes) and body:
+                await self._write_whole(body, write_eof)
                 return
             while self._muted:
                 await self._idle()
@@ -65,17 +62,18 @@ class Tap:
         response.write = tapped_write  # type: ignore[method-assign]
         response.write_eof = tapped_eof  # type: ignore[method-assign]
 
-    async def _whole(self, body: bytes, write_eof: Any) -> bool:
-        if not self._faults.before("send", body) and self._faults.room() is None:
+    async def _write_whole(self, body: bytes, write_eof: Any) -> None:
+        if not self._faults.waiting("send"):
             self._journal.add(self.record, "sent", body)
             await write_eof()
-            return True
-        return False
-
-    async def _broken(self, response: web.StreamResponse) -> None:
-        reset_transport(self._request.transport)
-        self._end("reset")
-        raise ConnectionResetError("cut by a fault")
+            return
+        writer = self._request._payload_writer
+        assert isinstance(writer, AbstractStreamWriter)
+        await self._write(body, writer.write)
+        await writer.write_eof()
+        if self._finished and self._request.transport is not None:
+            # The announced Content-Length isn't met, so the connection is of no more use.
+            self._request.transport.close()
 
     async def _write(self, data: bytes, write: Any) -> None:
         if self._finished:

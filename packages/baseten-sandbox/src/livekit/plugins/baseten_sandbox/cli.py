@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import logging
 import shlex
 import signal
 import sys
@@ -114,6 +115,8 @@ def _agent(options: argparse.Namespace) -> Path | None:
     path = Path(options.agent)
     if not path.is_file():
         raise ValueError(f"there is no agent file {path}")
+    # What the agent prints, whoever writes it wants to read.
+    logging.getLogger("livekit.plugins.baseten_sandbox.agent").setLevel(logging.INFO)
     return path
 
 

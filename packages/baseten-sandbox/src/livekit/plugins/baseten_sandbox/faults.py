@@ -195,6 +195,10 @@ class ConnectionFaults:
                 due.append(p.fault)
         return due
 
+    def waiting(self, point: FaultPoint) -> bool:
+        """Whether a fault is still to come at this point."""
+        return any(p.fault.on == point and not p.spent for p in self._progress)
+
     def room(self) -> int | None:
         """Bytes that may still be sent before a fault counted in bytes strikes."""
         left = [
