@@ -104,12 +104,17 @@ class _Exchange:
             reusable = finished.reusable
             playback.finish()
         finally:
-            await aio.cancel_and_wait(sender)
-            if reusable:
-                self._c._sockets.give_back(self._line)
-            else:
-                # Says to the server at once that nobody listens any more.
-                ws.abort()
+            try:
+                await aio.cancel_and_wait(sender)
+            except asyncio.CancelledError:
+                reusable = False  # how far the sender got is unknown
+                raise
+            finally:
+                if reusable:
+                    self._c._sockets.give_back(self._line)
+                else:
+                    # Says to the server at once that nobody listens any more.
+                    ws.abort()
 
     async def _send(self, script: Script) -> None:
         try:
