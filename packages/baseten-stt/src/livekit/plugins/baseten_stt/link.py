@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import deque
 
-from livekit.plugins.baseten_common import WebSocket, errors
+from livekit.plugins.baseten_common import Closed, WebSocket, errors
 
 from .protocols import Heard, SpeechProtocol, Transcript
 from .protocols.transcription import WHAT
@@ -59,6 +59,7 @@ class Link:
         self.heard = False
         self.opened = opened
         self._replay = replay
+        self._waiting: asyncio.Task[str | bytes | Closed] | None = None
         self._flushed = start
         self._commits: deque[int] = deque()
         self._answer_timeout = answer_timeout
@@ -137,6 +138,28 @@ class Link:
         self._paced = now
         if self._credit < 0:
             await asyncio.sleep(-self._credit / self._rate)
+
+    async def next(self, timeout: float) -> str | bytes | Closed | None:
+        """The next message, or how the connection ended; None when nothing came in time.
+
+        Args:
+            timeout: Seconds to wait.
+        """
+        # The waiting goes on across calls: to give it up each time costs more than all the audio.
+        if self._waiting is None:
+            self._waiting = asyncio.create_task(self.ws.receive(), name="baseten.stt.receive")
+        done, _ = await asyncio.wait((self._waiting,), timeout=timeout)
+        if not done:
+            return None
+        waiting, self._waiting = self._waiting, None
+        return waiting.result()
+
+    def abort(self) -> None:
+        """Close without waiting."""
+        self.ws.abort()
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
 
     def read(self, message: str | bytes) -> list[Heard]:
         """What a message says.

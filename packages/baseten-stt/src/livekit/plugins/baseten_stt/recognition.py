@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
 
-from livekit.agents import APIError, APIStatusError, APITimeoutError, stt
+from livekit.agents import APIError, APIStatusError, stt
 from livekit.agents.utils import aio
 from livekit.plugins.baseten_common import Closed, errors
 
@@ -25,7 +24,8 @@ from .watch import Watch
 
 __all__ = ["Recognition"]
 
-_TICK = 0.25  # seconds between looks at the clock
+_TICK = 0.5  # seconds between looks at the clock
+_HASTE = 0.05  # the same, while a hand-over is due
 _AUDIO_STOPPED = 1.0  # seconds without audio in mid-turn, after which the turn is ended
 _LEAD = 0.3  # seconds of silence that a new connection hears before what is new
 _DRAIN = 2.0  # seconds that the old connection has to say whether speech was under way
@@ -134,7 +134,7 @@ class Recognition:
             if worked or self._replay.covered > covered:
                 self.failures = 0
             sender.cancel()
-            self._link.ws.abort()
+            self._link.abort()
             await asyncio.wait([sender])
             if not sender.cancelled():
                 sender.exception()
@@ -167,7 +167,7 @@ class Recognition:
         try:
             await link.open()
         except BaseException:
-            link.ws.abort()
+            link.abort()
             raise
         return link
 
@@ -213,9 +213,7 @@ class Recognition:
         while True:
             link = self._link
             assert link is not None
-            message: str | bytes | Closed | None = None
-            with contextlib.suppress(APITimeoutError):
-                message = await link.ws.receive(timeout=_TICK)
+            message = await link.next(_HASTE if self._handover.wanted else _TICK)
             if isinstance(message, Closed):
                 raise self._broken(link, message)
             if message is not None:
@@ -357,7 +355,7 @@ class Recognition:
             except BaseException:
                 connection.ws.abort()
                 raise
-            link.ws.abort()
+            link.abort()
             self._link = await self._open(connection, start)
         self._intake.wake()
 
@@ -371,9 +369,8 @@ class Recognition:
         try:
             await link.end()
             while not link.protocol.ended:
-                left = until - time.monotonic()
-                message = await link.ws.receive(timeout=max(left, 0.001))
-                if isinstance(message, Closed):
+                message = await link.next(max(0.0, until - time.monotonic()))
+                if message is None or isinstance(message, Closed):
                     break
                 for heard in link.read(message):
                     if not isinstance(heard, Transcript):
