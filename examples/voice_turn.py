@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import io
 import logging
 import os
 import signal
@@ -103,6 +104,8 @@ if __name__ == "__main__":
     # onnxruntime, which runs Silero, would tell its makers of its use.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     options = command()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # the waterfall isn't ASCII
     if options.verbose:
         logging.basicConfig(level=logging.INFO)
     else:
