@@ -35,7 +35,7 @@ def sockets() -> set[str]:
 async def settled(left: Any) -> Any:
     """What `left` still gives when it has been given time to become empty."""
     until = time.monotonic() + _PATIENCE
-    while (rest := left()) and time.monotonic() < until:
+    while (rest := left()) and time.monotonic() < until:  # noqa: ASYNC110
         await asyncio.sleep(0.005)
     return rest
 

@@ -18,7 +18,7 @@ from livekit.plugins.baseten_sandbox.engines.tones import read, silence, speak
 from livekit.plugins.baseten_stt import STT
 from livekit.plugins.baseten_tts import TTS
 
-__all__ = ["SAID", "USES", "Use", "frames", "heard", "question"]
+__all__ = ["SAID", "USES", "WARM", "Use", "frames", "heard", "question"]
 
 SAID = "one two three"
 
@@ -116,11 +116,9 @@ def _batch(deployment: str, route: str) -> Callable[[Sandbox], STT]:
 
 def _tts(deployment: str, route: str, **options: Any) -> Callable[[Sandbox], TTS]:
     # Without warm sockets each connection is an attempt, so that attempts can be counted.
+    options.setdefault("warm_sockets", 0)
     return lambda sandbox: TTS(
-        api_key=sandbox.api_key,
-        model_endpoint=sandbox.url(deployment, route),
-        warm_sockets=0,
-        **options,
+        api_key=sandbox.api_key, model_endpoint=sandbox.url(deployment, route), **options
     )
 
 
@@ -163,3 +161,14 @@ USES += [
     Use("model-api", "llm", _model_api, _ask, True, None),
     Use("dedicated", "llm", _dedicated, _ask, True, "llm1"),
 ]
+
+WARM = [
+    Use(f"{name}-warm", "tts", make, _speak_stream, True, deployment)
+    for name, make, deployment in (
+        ("orpheus-ws", _tts("orpheus2", "websocket", warm_sockets=1), "orpheus2"),
+        ("qwen3-tts", _tts("qwentts1", "websocket", warm_sockets=1, **_QWEN), "qwentts1"),
+        ("qwen3-tts-one-shot", _tts("qwentts2", "websocket", warm_sockets=2, **_QWEN), "qwentts2"),
+        ("orpheus-http", _tts("orpheus1", "predict", warm_sockets=1), "orpheus1"),
+    )
+]
+"""Those that keep connections ahead of use."""
