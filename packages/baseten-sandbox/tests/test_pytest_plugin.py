@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import asyncio
+import threading
+
 import pytest
+
+from livekit.plugins.baseten_sandbox import BackgroundSandbox, Fault
 
 pytest_plugins = ["pytester"]
 
@@ -75,3 +80,15 @@ def test_it():
 """
     )
     project.runpytest_subprocess("-q", "-p", "no:cacheprovider").assert_outcomes(passed=1)
+
+
+def test_a_background_sandbox_that_can_not_start_leaves_no_thread() -> None:
+    with BackgroundSandbox(transcriber="tones", synthesizer="tones") as sandbox:
+        before = threading.active_count()
+        with (
+            pytest.raises(OSError, match=str(sandbox.port)),
+            BackgroundSandbox(port=sandbox.port, transcriber="tones", synthesizer="tones"),
+        ):
+            pass
+        assert threading.active_count() == before
+        assert asyncio.run(sandbox.strike(Fault(do="reset"))) == 0

@@ -265,3 +265,74 @@ async def test_a_whole_wav_comes_when_it_is_not_streamed(
     assert audio.startswith(b"RIFF")
     assert "sample_rate" not in messages[0]
     assert said(audio[44:]) == "in a file"
+
+
+async def test_the_first_message_must_configure_the_session(
+    sandbox: Sandbox, client: aiohttp.ClientSession
+) -> None:
+    async with client.ws_connect(sandbox.qwen_tts_endpoint) as ws:
+        await ws.send_str("{")
+        assert (await ws.receive_json(timeout=10))["message"] == "Invalid JSON message"
+        await ws.send_json({"type": "input.text", "text": "too early"})
+        message = (await ws.receive_json(timeout=10))["message"]
+        assert message == "Expected session.config or voice.*, got: input.text"
+        assert (await ws.receive(timeout=10)).data == 1000
+
+
+@pytest.mark.parametrize(
+    ("message", "says"),
+    [
+        ({"type": "input.text", "text": "x" * 140_000}, "input.text message too large"),
+        ({"type": "voice.add", "audio_data": "x" * 17_000_000}, "voice.add message too large"),
+    ],
+)
+async def test_a_message_that_is_too_large_is_refused_and_the_session_goes_on(
+    sandbox: Sandbox, client: aiohttp.ClientSession, message: dict[str, Any], says: str
+) -> None:
+    async with client.ws_connect(sandbox.qwen_tts_endpoint) as ws:
+        await ws.send_json(CONFIG)
+        await ws.send_json(message)
+        assert await ws.receive_json(timeout=10) == {"type": "error", "message": says}
+        await ws.send_json(DONE)
+        assert (await turn(ws))[0][-1]["total_sentences"] == 0
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({"voice": "nobody"}, "Invalid voice 'nobody'"),
+        ({"voice": None, "task_type": "Base"}, "ref_audio"),
+        ({"voice": None, "task_type": "VoiceDesign"}, "instructions"),
+        ({"response_format": "mp3", "stream_audio": False}, "mp3"),
+    ],
+)
+async def test_what_can_not_be_spoken_fails_sentence_by_sentence(
+    sandbox: Sandbox, client: aiohttp.ClientSession, config: dict[str, Any], says: str
+) -> None:
+    async with client.ws_connect(sandbox.qwen_tts_endpoint) as ws:
+        await ws.send_json({**CONFIG, **config})
+        await ws.send_json({"type": "input.text", "text": "One. Two."})
+        await ws.send_json(DONE)
+        messages, audio = await turn(ws)
+    errors = [m["message"] for m in messages if m["type"] == "error"]
+    assert len(errors) == 2
+    assert all(says in e for e in errors)
+    assert [m["error"] for m in messages if m["type"] == "audio.done"] == [True, True]
+    assert audio == b""
+
+
+async def test_a_reusable_session_can_be_configured_anew_and_a_one_shot_one_can_not(
+    sandbox: Sandbox, client: aiohttp.ClientSession
+) -> None:
+    async with client.ws_connect(sandbox.qwen_tts_endpoint) as ws:
+        await ws.send_json(CONFIG)
+        await ws.send_json({**CONFIG, "stream_audio": False})
+        await ws.send_json({"type": "input.text", "text": "changed"})
+        await ws.send_json(DONE)
+        messages, audio = await turn(ws)
+        assert "sample_rate" not in messages[0]
+        assert said(audio) == "changed"
+    async with client.ws_connect(sandbox.url("qwentts2", "websocket")) as ws:
+        await ws.send_json(CONFIG)
+        await ws.send_json(CONFIG)
+        assert (await ws.receive_json(timeout=10))["message"].startswith("Unknown message type")

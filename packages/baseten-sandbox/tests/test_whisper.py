@@ -7,7 +7,7 @@ import aiohttp
 import numpy as np
 import pytest
 
-from livekit.plugins.baseten_sandbox import Sandbox
+from livekit.plugins.baseten_sandbox import Deployment, Sandbox
 from livekit.plugins.baseten_sandbox.engines.tones import silence, speak
 
 METADATA: dict[str, Any] = {
@@ -183,6 +183,21 @@ async def test_metadata_that_the_runtime_does_not_know_closes_with_1011(
         message = await ws.receive(timeout=10)
         assert message.type is aiohttp.WSMsgType.CLOSE
         assert (message.data, message.extra) == (1011, MODEL_ERROR)
+
+
+@pytest.mark.parametrize("key", ["show_word_timestamps", "streaming_vad_config"])
+async def test_an_old_runtime_refuses_what_it_does_not_know_yet(
+    client: aiohttp.ClientSession, key: str
+) -> None:
+    old = Deployment(id="old1", serves="whisper", unknown_keys=(key,))
+    async with Sandbox(transcriber="tones", synthesizer="tones", deployments=[old]) as sandbox:
+        async with client.ws_connect(sandbox.stt_endpoint) as ws:
+            await ws.send_json(METADATA)
+            assert (await ws.receive(timeout=10)).data == 1011
+        async with client.ws_connect(sandbox.stt_endpoint) as ws:
+            await ws.send_json({"whisper_params": {"audio_language": "en"}})
+            await ws.send_json({"type": "health_check"})
+            assert (await next_json(ws))["type"] == "health_check"
 
 
 @pytest.mark.parametrize("first", [b"\0" * 1024, "{broken"])

@@ -50,6 +50,8 @@ class Deployment:
             answers 404; ``"unhealthy"`` answers 500.
         cold_start: Seconds that an asleep deployment takes to come up.
         websocket_route: ``"run_remote"`` gives a chain whose WebSocket answers there only.
+        unknown_keys: Streaming Whisper: metadata keys that this deployment's runtime is too old to
+            know, such as ``"show_word_timestamps"``. They are refused like any unknown key.
         one_shot: Qwen3-TTS: close after ``session.done`` instead of keeping the session.
         word_times: Qwen3-TTS: word times count from the first audio since the last
             ``session.done`` (``"global"``) or from each sentence's (``"sentence"``). Both are found
@@ -69,6 +71,7 @@ class Deployment:
     state: Literal["ready", "loading", "asleep", "deactivated", "unhealthy"] = "ready"
     cold_start: float = 1.0
     websocket_route: Literal["websocket", "run_remote"] = "websocket"
+    unknown_keys: tuple[str, ...] = ()
     one_shot: bool = False
     word_times: Literal["global", "sentence"] = "global"
     closed_config: bool = False

@@ -315,19 +315,19 @@ class Gateway:
             recording = self._recording(record)
             if recording is not None and self._replay is not None:
                 await self._replay.serve_socket(connection, recording)
-                await connection.close(1000)
+                await connection.end(1000)
             elif server is None:
-                await connection.close(1003, "WebSocket is not implemented on this deployment.")
+                await connection.end(1003, "WebSocket is not implemented on this deployment.")
             else:
                 await server(connection, deployment)
-                await connection.close(1000)
+                await connection.end(1000)
         except Disconnected:
             pass
         except Rejected:
-            await connection.close(1011, MODEL_ERROR)
+            await connection.end(1011, MODEL_ERROR)
         except Exception:
             logger.exception("a model server failed")
-            await connection.close(1011, MODEL_ERROR)
+            await connection.end(1011, MODEL_ERROR)
         finally:
             self.open.pop(record.number, None)
             for task in extra:

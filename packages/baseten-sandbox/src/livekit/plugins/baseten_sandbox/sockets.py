@@ -9,7 +9,7 @@ import socket
 import struct
 from typing import Any, Literal
 
-from aiohttp import WebSocketError, WSCloseCode, WSMsgType, web
+from aiohttp import WebSocketError, WSMsgType, web
 
 from .faults import ConnectionFaults, Fault
 from .records import Journal, SessionRecord
@@ -81,7 +81,8 @@ class Socket:
             try:
                 await asyncio.wait_for(self._pong.wait(), interval)
             except asyncio.TimeoutError:
-                await self.close(1011, "keepalive ping timeout")
+                if not self._silent:
+                    await self.close(1011, "keepalive ping timeout")
                 return
 
     async def opened(self) -> None:
@@ -250,20 +251,19 @@ class Socket:
             await self.close(fault.code, fault.reason, by="fault")
         self._journal.changed()
 
-    async def close(
-        self,
-        code: int = WSCloseCode.OK,
-        reason: str = "",
-        *,
-        by: Literal["server", "fault"] = "server",
-    ) -> None:
-        """Close with a code; a muted or silent socket stays as it is until the client leaves."""
-        if self._gone.is_set():
-            return
-        if by == "server" and (self._muted or self._silent):
+    async def end(self, code: int, reason: str = "") -> None:
+        """Close after the protocol server's work; if muted or silent, wait for the client to leave."""
+        if not self._gone.is_set() and (self._muted or self._silent):
             with contextlib.suppress(Disconnected):
                 while True:
                     await self.receive()
+        await self.close(code, reason)
+
+    async def close(
+        self, code: int, reason: str = "", *, by: Literal["server", "fault"] = "server"
+    ) -> None:
+        """Close with a code."""
+        if self._gone.is_set():
             return
         if self.record.closed_by is None:
             self.record.closed_by = by

@@ -35,7 +35,9 @@ class WhisperServer:
     async def __call__(self, socket: Socket, deployment: Deployment) -> None:
         """Serve one session until the client leaves."""
         try:
-            metadata = parse_metadata(json.loads(await socket.receive_text()))
+            metadata = parse_metadata(
+                json.loads(await socket.receive_text()), unknown=deployment.unknown_keys
+            )
         except (Invalid, ValueError):
             raise Rejected from None
         await _Session(socket, metadata, self._engines).run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,13 +95,21 @@ class Metadata:
     timing_info: bool
 
 
-def parse_metadata(value: Any) -> Metadata:
+def parse_metadata(value: Any, *, unknown: Iterable[str] = ()) -> Metadata:
     """Check a metadata frame.
+
+    Args:
+        value: The frame, parsed.
+        unknown: Keys of any level that this runtime is too old to know.
 
     Raises:
         Invalid: It isn't what the runtime accepts.
     """
     top = check(value, _TOP, "metadata")
+    sections = [top, *(section for section in top.values() if isinstance(section, dict))]
+    for key in unknown:
+        if any(key in section for section in sections):
+            raise Invalid(f"{key}: extra inputs are not permitted")
     whisper = top.get("whisper_params", {})
     streaming = top.get("streaming_params", {})
     vad = top.get("streaming_vad_config", {})
