@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 
 from livekit.plugins.baseten_llm.events import DONE, EventReader
 from livekit.plugins.baseten_llm.reasoning import SpokenText
-from livekit.plugins.baseten_sandbox.engines.dialogue import Raw, Reasoning, Text
+from livekit.plugins.baseten_sandbox.engines.dialogue import Raw, Reasoning, Silence, Text
 
 # Without tags, but with what tags are made of.
 plain = st.text(alphabet="ab <>/thinkk\n", max_size=20).filter(
@@ -143,6 +143,36 @@ async def test_reasoning_is_left_out_in_every_form(serve, ask, form) -> None:
     async with llm.chat(chat_ctx=ask("x")) as stream:
         heard = [c.delta.content async for c in stream if c.delta and c.delta.content]
     assert "".join(heard) == ANSWER
+
+
+async def test_a_gemma_marks_reasoning_in_its_own_way(serve, ask) -> None:
+    served = await serve([Text(f"<|channel>thought\n{THOUGHT}<channel|>{ANSWER}")])
+    llm = served.llm(base_url=served.sandbox.url("llm1", "sync/v1"), model="google/gemma-4-31b-it")
+    assert (await llm.chat(chat_ctx=ask("x")).collect()).text == ANSWER
+
+
+async def test_thinking_that_was_asked_for_is_never_spoken(serve, ask) -> None:
+    served = await serve(FORMS["orphan-tag"], ANSWER)
+    llm = served.llm(base_url=served.sandbox.url("llm1", "sync/v1"), enable_thinking=True)
+    for _ in range(2):
+        assert (await llm.chat(chat_ctx=ask("x")).collect()).text == ANSWER
+
+
+@pytest.mark.parametrize("model", ["deepseek-ai/DeepSeek-R1", "my/own"])
+async def test_text_is_not_held_back_where_the_server_tells_reasoning_apart(
+    serve, ask, model
+) -> None:
+    served = await serve([Reasoning(THOUGHT), Text(ANSWER), Silence()])
+    llm = served.llm(
+        base_url=served.sandbox.url("llm1", "sync/v1"), model=model, enable_thinking=True
+    )
+    heard = ""
+    async with llm.chat(chat_ctx=ask("x")) as stream:
+        async for chunk in stream:
+            heard += (chunk.delta and chunk.delta.content) or ""
+            if heard == ANSWER:
+                break
+    assert heard == ANSWER
 
 
 async def test_a_model_that_starts_thinking_is_learnt(serve, ask, caplog) -> None:

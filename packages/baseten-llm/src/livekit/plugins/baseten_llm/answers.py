@@ -118,9 +118,9 @@ class Answer:
             raise ConnectionError("the answer broke off before its end")
 
     @property
-    def was_orphan(self) -> bool:
-        """Whether the answer began inside its reasoning, as its closing tag showed."""
-        return self._spoken.was_orphan
+    def leaked(self) -> bool:
+        """Whether the answer began inside its reasoning, as only its closing tag showed."""
+        return self._spoken.leaked
 
     def usage(self) -> ChatChunk | None:
         """The last usage that the server told, which counts all of the answer; None if it told none."""
@@ -154,6 +154,8 @@ class Answer:
             self._chosen = True
             delta = choice.get("delta")
             if isinstance(delta, dict):
+                if delta.get("reasoning_content") or delta.get("reasoning"):
+                    self._spoken.tell_apart()
                 if content := delta.get("content"):
                     yield from self._say(self._spoken.feed(_flat(content)))
                 for part in delta.get("tool_calls") or ():

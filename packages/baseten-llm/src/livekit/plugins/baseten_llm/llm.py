@@ -24,14 +24,7 @@ from .client import baseten_client
 from .conversations import Conversations
 from .failures import failure_of
 from .log import logger
-from .models import (
-    DEFAULT_MODEL,
-    Family,
-    LLMModels,
-    ReasoningEffort,
-    family_of,
-    replacement_for,
-)
+from .models import DEFAULT_MODEL, Family, LLMModels, ReasoningEffort, family_of, replacement_for
 from .requests import Options, check_fields, named_choice, strict_format
 from .stream import LLMStream
 from .targets import Target
@@ -158,8 +151,9 @@ class LLM(OpenAILLM):
                 DeepSeek V4 and GLM 5.2; others don't think unless asked.
             enable_thinking: Whether to think at all, in each family's own words.
             starts_thinking: Answers begin inside the reasoning and show only ``</think>``: hold
-                the text back until then. By default true for models known for it (DeepSeek-R1,
-                QwQ, …-Thinking), and learnt from the first answer of any other.
+                the text back until then. By default so for models known for it (DeepSeek-R1, QwQ,
+                …-Thinking) and where ``enable_thinking`` is on, unless the server tells reasoning
+                apart by itself; learnt from the first answer of any other.
             chat_template_args: Arguments of the model's chat template.
             inline_mid_conversation_instructions: Send system messages after the first place as
                 user messages, in ``<instructions>`` tags. By default only for models whose chat
@@ -205,8 +199,6 @@ class LLM(OpenAILLM):
                 regional=regional,
             )
             key = ApiKey.resolve(_or_none(api_key))
-        if wake < 0:
-            raise ValueError(f"wake must be 0 or more seconds; got {wake!r}")
         dedicated = target.endpoint is not None
         named = model or (target.endpoint.id if target.endpoint else DEFAULT_MODEL)
         family = family_of(named) if model or not dedicated else Family()
@@ -278,8 +270,7 @@ class LLM(OpenAILLM):
         self._target = target
         self._key = key
         self._dedicated = dedicated
-        self._starts_thinking = _either(starts_thinking, family.starts_thinking)
-        self._learns_thinking = not is_given(starts_thinking)
+        self._starts_thinking = _or_none(starts_thinking)
         self._conversations = Conversations() if session_affinity else None
         if not dedicated and (replacement := replacement_for(named)):
             logger.warning(
@@ -352,7 +343,7 @@ class LLM(OpenAILLM):
             client=self._client,
             key=self._key,
             dedicated=self._dedicated,
-            on_orphan=self._learn_thinking,
+            on_leak=self._learn_thinking,
             chat_ctx=chat_ctx,
             tools=tools or [],
             conn_options=conn_options,
@@ -389,7 +380,7 @@ class LLM(OpenAILLM):
             logger.warning("the model %s isn't among those that this key can use", self.model)
 
     def _learn_thinking(self) -> None:
-        if self._learns_thinking and not self._starts_thinking:
+        if self._starts_thinking is None:
             self._starts_thinking = True
             logger.warning(
                 "%s begins its answers inside its reasoning; they are held back until </think> from "

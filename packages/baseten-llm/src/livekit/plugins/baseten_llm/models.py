@@ -84,6 +84,7 @@ class Family:
         off_by_default: It doesn't think unless told so, hence nothing need be said.
         starts_thinking: Its chat template opens ``<think>`` in the prompt, so that an answer
             begins inside the reasoning and shows only the closing tag.
+        tags: What it writes around reasoning in its text.
         folds_system: Its chat template refuses a system message after the first place.
     """
 
@@ -92,7 +93,17 @@ class Family:
     least: ReasoningEffort | None = None
     off_by_default: bool = False
     starts_thinking: bool = False
+    tags: tuple[str, str] = ("<think>", "</think>")
     folds_system: bool = False
+
+    def may_start_thinking(self, effort: ReasoningEffort | None, enabled: bool | None) -> bool:
+        """Whether an answer may begin inside its reasoning, if the server doesn't tell it apart.
+
+        So it may where thinking was asked for by an argument of the chat template, since many
+        templates then open the tag themselves.
+        """
+        wanted = bool(enabled) or effort not in (None, "none")
+        return self.starts_thinking or (wanted and not self.efforts)
 
     def thinking(
         self, effort: ReasoningEffort | None, enabled: bool | None
@@ -151,6 +162,7 @@ _FAMILIES: tuple[tuple[str, Family], ...] = (
     # Not on Baseten's page. Qwen's model cards name the switch, and that it is on by default.
     (r"Qwen3\.8", Family(switched=True, folds_system=True)),
     (r"DeepSeek-R1|QwQ|Thinking", Family(starts_thinking=True)),
+    (r"gemma-4", Family(tags=("<|channel>thought", "<channel|>"))),
 )
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 __all__ = ["SpokenText"]
 
-_OPEN = "<think>"
-_CLOSE = "</think>"
+_TAGS = ("<think>", "</think>")
 
 
 class SpokenText:
@@ -18,15 +17,17 @@ class SpokenText:
 
     Args:
         starts_thinking: Hold the text back until ``</think>``, or to the end if none comes.
+        tags: What the model writes in place of ``<think>`` and ``</think>``.
     """
 
-    def __init__(self, *, starts_thinking: bool = False) -> None:
+    def __init__(self, *, starts_thinking: bool = False, tags: tuple[str, str] = _TAGS) -> None:
+        self._opening, self._closing = tags
         self._held = ""
         self._waiting = starts_thinking
         self._thinking = False
         self._after_tag = False
-        self.was_orphan = False
-        """Whether a ``</think>`` came that nothing had opened."""
+        self.leaked = False
+        """Whether a ``</think>`` came that nothing had opened or waited for."""
 
     def feed(self, text: str) -> str:
         """Take the next piece; return what of it, and of earlier ones, can be spoken."""
@@ -36,31 +37,37 @@ class SpokenText:
         spoken = ""
         while self._held:
             if self._thinking:
-                before, tag, after = self._held.partition(_CLOSE)
-                self._held = after if tag else _tag_start(before, _CLOSE)
+                before, tag, after = self._held.partition(self._closing)
+                self._held = after if tag else _tag_start(before, self._closing)
                 if not tag:
                     break
                 self._close()
                 continue
-            opened, closed = self._held.find(_OPEN), self._held.find(_CLOSE)
+            opened, closed = self._held.find(self._opening), self._held.find(self._closing)
             if opened >= 0 and (closed < 0 or opened < closed):
                 # Text before an opening tag is no reasoning, even where one had to be feared.
                 spoken += self._spoken(self._held[:opened])
-                self._held = self._held[opened + len(_OPEN) :]
+                self._held = self._held[opened + len(self._opening) :]
                 self._thinking, self._waiting = True, False
             elif closed >= 0:
-                self._held = self._held[closed + len(_CLOSE) :]
-                self.was_orphan = True
+                self._held = self._held[closed + len(self._closing) :]
+                self.leaked = self.leaked or not self._waiting
                 self._close()
             else:
                 if not self._waiting:
                     kept = max(
-                        _tag_start(self._held, _OPEN), _tag_start(self._held, _CLOSE), key=len
+                        _tag_start(self._held, self._opening),
+                        _tag_start(self._held, self._closing),
+                        key=len,
                     )
                     spoken += self._spoken(self._held[: len(self._held) - len(kept)])
                     self._held = kept
                 break
         return spoken
+
+    def tell_apart(self) -> None:
+        """Note that the server itself keeps reasoning out of the text: none need be feared there."""
+        self._waiting = False
 
     def end(self, *, complete: bool = True) -> str:
         """Return what was held back and turns out to be meant for the listener.

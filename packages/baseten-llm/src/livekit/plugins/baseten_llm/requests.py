@@ -16,6 +16,7 @@ import httpx2 as httpx
 from livekit.agents.llm import ToolChoice, utils as llm_utils
 
 from .models import Family, ReasoningEffort
+from .reasoning import SpokenText
 
 __all__ = ["Options", "Request", "check_fields", "named_choice", "strict_format"]
 
@@ -46,7 +47,8 @@ class Request:
         fold_system: Whether late system messages become user messages.
         cache_breakpoints: Whether cache breakpoints are marked.
         strict_tools: Whether tool schemas go out as strict ones.
-        starts_thinking: Whether the answer begins inside its reasoning.
+        starts_thinking: Whether the answer may begin inside its reasoning.
+        think_tags: What the model writes around reasoning in its text.
     """
 
     body: dict[str, Any]
@@ -58,6 +60,11 @@ class Request:
     cache_breakpoints: bool
     strict_tools: bool
     starts_thinking: bool
+    think_tags: tuple[str, str]
+
+    def spoken(self) -> SpokenText:
+        """What keeps reasoning out of the answer to this request."""
+        return SpokenText(starts_thinking=self.starts_thinking, tags=self.think_tags)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,13 +103,17 @@ class Options:
     cache_breakpoints: bool
     strict_tools: bool
 
+    def __post_init__(self) -> None:
+        if self.wake < 0:
+            raise ValueError(f"wake must be 0 or more seconds; got {self.wake!r}")
+
     def request(
         self,
         call: Mapping[str, Any],
         *,
         timeout: float,
         headers: Mapping[str, str],
-        starts_thinking: bool,
+        starts_thinking: bool | None,
     ) -> Request:
         """Put together one request.
 
@@ -110,7 +121,7 @@ class Options:
             call: Options of this call, which win over those of the LLM.
             timeout: Seconds, where the LLM has no bounds of its own.
             headers: Headers that either may override.
-            starts_thinking: See :class:`Request`.
+            starts_thinking: See :class:`Request`; None to judge by the model and what is asked.
 
         Raises:
             ValueError: the call's options can't be used.
@@ -129,6 +140,8 @@ class Options:
         }
         effort, enabled = self._thinking(call)
         thinking, switch = self.family.thinking(effort, enabled)
+        if starts_thinking is None:
+            starts_thinking = self.family.may_start_thinking(effort, enabled)
         if template_args := {**switch, **template_args}:
             extra_body["chat_template_args"] = template_args
         fields = check_fields({**self.fields, **thinking, **call})
@@ -150,6 +163,7 @@ class Options:
             cache_breakpoints=self.cache_breakpoints,
             strict_tools=self.strict_tools,
             starts_thinking=starts_thinking,
+            think_tags=self.family.tags,
         )
 
     def _thinking(self, call: dict[str, Any]) -> tuple[ReasoningEffort | None, bool | None]:

@@ -21,7 +21,6 @@ from .cold_start import wait_for_start
 from .failures import failure_of, pause_asked_for
 from .log import logger
 from .messages import to_messages
-from .reasoning import SpokenText
 from .requests import Request
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ class LLMStream(OpenAILLMStream):
         client: openai.AsyncClient,
         key: ApiKey | None,
         dedicated: bool,
-        on_orphan: Callable[[], None],
+        on_leak: Callable[[], None],
         chat_ctx: ChatContext,
         tools: list[Tool],
         conn_options: APIConnectOptions,
@@ -67,7 +66,7 @@ class LLMStream(OpenAILLMStream):
         self._request = request
         self._key = key
         self._dedicated = dedicated
-        self._on_orphan = on_orphan
+        self._on_leak = on_leak
         self._not_before = 0.0
         self._wake_until = 0.0
         self._patience = request.timeout.read
@@ -76,7 +75,7 @@ class LLMStream(OpenAILLMStream):
         if (pause := self._not_before - time.monotonic()) > 0:
             await asyncio.sleep(pause)
         messages = self._messages()
-        answer = Answer(SpokenText(starts_thinking=self._request.starts_thinking))
+        answer = Answer(self._request.spoken())
         failure: APIError | None = None
         start = time.monotonic()
         try:
@@ -120,8 +119,8 @@ class LLMStream(OpenAILLMStream):
             await _next(received, _AFTER_DONE)
         finally:
             await stream.close()
-            if answer.was_orphan:
-                self._on_orphan()
+            if answer.leaked:
+                self._on_leak()
 
     async def _open(
         self, messages: list[dict[str, Any]]
