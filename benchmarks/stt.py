@@ -1,6 +1,7 @@
 """CPU that a client of streaming Whisper costs, per second of audio, beside a bare aiohttp client.
 
-    python benchmarks/stt.py [--streams 20] [--seconds 20] [--peer-python PATH]
+    python benchmarks/stt.py [--streams 20] [--seconds 20] [--rounds 3]
+                             [--peer-python PATH]
 
 Each client runs in a process of its own, in real time, against a sandbox in another process. With
 ``--peer-python``, an interpreter that has the published livekit-plugins-baseten is measured too.
@@ -125,6 +126,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--streams", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peer-python")
     parser.add_argument("--client", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -142,19 +144,24 @@ def main() -> None:
     clients = {"bare": sys.executable, "ours": sys.executable}
     if arguments.peer_python:
         clients["peer"] = arguments.peer_python
-    results = {}
-    for kind, python in clients.items():
-        command = [python, __file__, "--client", kind, "--streams", str(arguments.streams)]
-        environment = {**os.environ, "STT_URL": url, "STT_KEY": key}
-        done = subprocess.run(command, input=pcm, env=environment, capture_output=True, check=False)
-        if done.returncode:
-            print(f"{kind}: {done.stderr.decode()[-300:]}")
-            continue
-        results[kind] = json.loads(done.stdout.splitlines()[-1])
-        ratio = results[kind]["ms"] / results["bare"]["ms"]
+    best: dict[str, dict[str, float]] = {}
+    for _ in range(arguments.rounds):  # the least disturbed round of each counts
+        for kind, python in clients.items():
+            command = [python, __file__, "--client", kind, "--streams", str(arguments.streams)]
+            environment = {**os.environ, "STT_URL": url, "STT_KEY": key}
+            done = subprocess.run(
+                command, input=pcm, env=environment, capture_output=True, check=False
+            )
+            if done.returncode:
+                print(f"{kind}: {done.stderr.decode()[-300:]}")
+                continue
+            result = json.loads(done.stdout.splitlines()[-1])
+            if kind not in best or result["ms"] < best[kind]["ms"]:
+                best[kind] = result
+    for kind, result in best.items():
         print(
-            f"{kind}: {results[kind]['ms']:.2f} ms of CPU per second of audio ({ratio:.2f} x bare), "
-            f"{results[kind]['finals']} finals"
+            f"{kind}: {result['ms']:.2f} ms of CPU per second of audio "
+            f"({result['ms'] / best['bare']['ms']:.2f} x bare), {result['finals']:.0f} finals"
         )
     ours.send("stop")
     server.join(5)

@@ -54,7 +54,7 @@ class STT(stt.STT):
         auth_scheme: AuthScheme = "Bearer",
         sample_rate: int = 16000,
         encoding: NotGivenOr[STTEncoding] = NOT_GIVEN,
-        buffer_size_seconds: NotGivenOr[float] = NOT_GIVEN,
+        buffer_size_seconds: float = 0.032,
         language: NotGivenOr[str] = NOT_GIVEN,
         language_options: list[str] | None = None,
         enable_partial_transcripts: bool = True,
@@ -370,9 +370,7 @@ def _or(value: NotGivenOr[Any], default: Any) -> Any:
     return value if is_given(value) else default
 
 
-def _tell_ignored(
-    model: str, sample_rate: int, encoding: str, buffer_size_seconds: NotGivenOr[float]
-) -> None:
+def _tell_ignored(model: str, sample_rate: int, encoding: str, buffer_size_seconds: float) -> None:
     if sample_rate <= 0:
         raise ValueError(f"sample_rate must be more than 0 Hz; got {sample_rate!r}")
     if encoding == "pcm_mulaw" and model != "whisper":
@@ -385,5 +383,5 @@ def _tell_ignored(
         )
     elif encoding == "pcm_mulaw" and sample_rate not in (8000, 16000):
         logger.warning("sample_rate=%d isn't what goes out: µ-law is sent at 8 kHz", sample_rate)
-    if is_given(buffer_size_seconds) and buffer_size_seconds != 0.032:
+    if buffer_size_seconds != 0.032:
         logger.warning("buffer_size_seconds has no effect: a frame is always 512 samples")
