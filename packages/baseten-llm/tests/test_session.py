@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from livekit.agents import Agent, AgentSession, RunContext, function_tool
+from livekit.agents.llm import FallbackAdapter
+from livekit.plugins.baseten_sandbox.engines.dialogue import Refusal, Silence
 from livekit.plugins.baseten_sandbox.engines.rules import RuleEngine
 
 
@@ -71,8 +73,6 @@ async def test_a_greeting_and_what_follows_share_one_cache(serve) -> None:
 
 
 async def test_a_failing_model_reaches_the_session_as_an_error(serve) -> None:
-    from livekit.plugins.baseten_sandbox.engines.dialogue import Refusal
-
     served = await serve(Refusal(401, {"error": "bad key"}), loop=True)
     errors = []
     async with AgentSession(llm=served.llm()) as session:
@@ -81,3 +81,12 @@ async def test_a_failing_model_reaches_the_session_as_an_error(serve) -> None:
         await session.generate_reply(user_input="Hello")
     assert len(served.chats) == 1
     assert not errors[0].error.recoverable
+
+
+async def test_a_fallback_takes_over_from_a_model_that_is_silent(serve, ask) -> None:
+    silent = await serve([Silence(before_headers=True)], loop=True)
+    good = await serve("Good evening.", loop=True)
+    adapter = FallbackAdapter([silent.llm(), good.llm()], attempt_timeout=0.5)
+    answer = await adapter.chat(chat_ctx=ask("Hello")).collect()
+    assert answer.text == "Good evening."
+    await adapter.aclose()

@@ -111,7 +111,7 @@ class Answer:
             whole = json.loads(self._whole)
             if not isinstance(whole.get("choices"), list):
                 raise FailureFrame(whole)
-            for choice in whole["choices"]:
+            for choice in _dicts(whole["choices"]):
                 choice["delta"] = choice.get("message")
             yield from self._chunks(whole)
         if not self.finished:
@@ -148,8 +148,8 @@ class Answer:
             self._usage = usage
         if isinstance(tier := event.get("service_tier"), str):
             self._service_tier = tier
-        for choice in event.get("choices") or ():
-            if not isinstance(choice, dict) or choice.get("index") or self.finished:
+        for choice in _dicts(event.get("choices")):
+            if choice.get("index") or self.finished:
                 continue
             self._chosen = True
             delta = choice.get("delta")
@@ -158,7 +158,7 @@ class Answer:
                     self._spoken.tell_apart()
                 if content := delta.get("content"):
                     yield from self._say(self._spoken.feed(_flat(content)))
-                for part in delta.get("tool_calls") or ():
+                for part in _dicts(delta.get("tool_calls")):
                     self._collect(part)
             if reason := choice.get("finish_reason"):
                 yield from self._finish(str(reason))
@@ -168,13 +168,12 @@ class Answer:
             self.has_said = True
             yield ChatChunk(id=self._id, delta=ChoiceDelta(role="assistant", content=text))
 
-    def _collect(self, part: object) -> None:
-        if not isinstance(part, dict):
-            return
+    def _collect(self, part: dict[str, Any]) -> None:
         function = part.get("function")
         function = function if isinstance(function, dict) else {}
         call_id, name = part.get("id") or "", function.get("name") or ""
-        index = part.get("index", 0)
+        index = part.get("index")
+        index = index if isinstance(index, int) else 0
         call = self._calls.get(index)
         if call is not None and call_id and name and call.id and call.id != call_id:
             # Some servers number every call 0; only its id tells a new one.
@@ -211,6 +210,10 @@ class Answer:
         else:
             return
         raise APIError(f"LLM: the model reached its limit of tokens {problem}", retryable=False)
+
+
+def _dicts(value: object) -> list[dict[str, Any]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def _tool_call(call: _Call) -> FunctionToolCall:
