@@ -45,17 +45,11 @@ def find(version: str) -> Path | None:
         return None
 
 
-def resolution(versions: str, package: Built, folder: Path) -> list[str | Path]:
-    """What tells uv to choose these versions."""
-    if versions == "lowest":
-        # What a wheel asks for isn't direct to uv; what a project file asks for is.
-        project = ROOT / "packages" / package.module.replace("_", "-") / "pyproject.toml"
-        return ["--resolution", "lowest-direct", "-r", project]
-    if versions == "next":
-        override = folder / "next.txt"
-        override.write_text(NEXT)
-        return ["--override", override, "--prerelease", "allow"]
-    return []
+def lowest(package: Built) -> list[str | Path]:
+    """What has uv choose the oldest versions that a package admits."""
+    # What a wheel asks for isn't direct to uv; what a project file asks for is.
+    project = ROOT / "packages" / package.module.replace("_", "-") / "pyproject.toml"
+    return ["--resolution", "lowest-direct", "-r", project]
 
 
 def main() -> None:
@@ -70,6 +64,9 @@ def main() -> None:
         built() as packages,
         ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
+        override = Path(folder) / "next.txt"
+        override.write_text(NEXT)
+        following: list[str | Path] = ["--override", override, "--prerelease", "allow"]
         jobs = []
         for version in asked.python or PYTHONS:
             python = find(version)
@@ -79,8 +76,13 @@ def main() -> None:
             for versions in asked.versions or VERSIONS:
                 for package in packages:
                     if package.leaf in (asked.package or LEAVES):
-                        arguments = resolution(versions, package, Path(folder))
-                        job = pool.submit(try_alone, package, python=python, resolution=arguments)
+                        job = pool.submit(
+                            try_alone,
+                            package,
+                            python=python,
+                            versions=lowest(package) if versions == "lowest" else (),
+                            override=following if versions == "next" else (),
+                        )
                         jobs.append((f"Python {version}, {versions} versions", versions, job))
         for name, versions, job in jobs:
             try:

@@ -52,15 +52,18 @@ def run(*command: str | Path, cwd: Path = ROOT) -> str:
     """Run a command; what it prints."""
     strange = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "PYTEST_ADDOPTS")
     environ = {name: value for name, value in os.environ.items() if name not in strange}
-    done = subprocess.run(
-        [str(part) for part in command],
-        cwd=cwd,
-        env=environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=LIMIT,
-    )
+    try:
+        done = subprocess.run(
+            [str(part) for part in command],
+            cwd=cwd,
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=LIMIT,
+        )
+    except subprocess.TimeoutExpired as late:
+        raise Failure(str(late)) from None
     if done.returncode:
         raise Failure(f"{' '.join(map(str, command))}\n{done.stdout}")
     return done.stdout
@@ -100,16 +103,16 @@ def try_alone(
     package: Built,
     *,
     python: Path = Path(sys.executable),
-    resolution: Sequence[str | Path] = (),
-    tests: bool = True,
+    versions: Sequence[str | Path] = (),
+    override: Sequence[str | Path] = (),
 ) -> str:
     """Install a package alone, import it, and run its tests against it.
 
     Args:
         package: What was built.
         python: The interpreter.
-        resolution: Arguments that say how uv chooses versions.
-        tests: Whether to run its tests too.
+        versions: Arguments that say how uv chooses the versions of what the package asks for.
+        override: Arguments that put other versions in place of what any package asks for.
 
     Returns:
         A line about it.
@@ -132,22 +135,23 @@ def try_alone(
             own,
             "--no-sources",
         ]
-        install += ["--find-links", package.wheel.parent, *resolution]
-        run(*install, package.wheel)
-        run("uv", "pip", "check", "--quiet", "--python", own)
+        install += ["--find-links", package.wheel.parent, *override]
+        run(*install, package.wheel, *versions)
+        if not override:
+            run("uv", "pip", "check", "--quiet", "--python", own)
         absent = []
         if package.leaf in ("common", "stt", "tts", "sandbox"):
             absent += ["openai.", "livekit.plugins.openai.", "livekit.plugins.baseten_llm."]
         if package.leaf:
             absent += ["livekit.plugins.baseten."]
         version = run(own, "-c", IMPORT, package.module, *absent, cwd=scratch).strip()
-        line = f"{package.module} {version} imports"
-        if tests:
-            run("tar", "-xzf", package.sdist, "-C", scratch)
-            (source,) = scratch.glob("livekit_plugins_*")
-            run(*install, package.wheel, "--group", f"{source / 'pyproject.toml'}:test")
-            line = f"{package.module} {version}: {_tests(own, source)}"
-    return f"{line}, {time.monotonic() - began:.0f} s"
+        run("tar", "-xzf", package.sdist, "-C", scratch)
+        (source,) = scratch.glob("livekit_plugins_*")
+        # What is installed by now stays, so that the oldest versions are what is tested.
+        run(*install, package.wheel, "--group", f"{source / 'pyproject.toml'}:test")
+        tested = _tests(own, source)
+    seconds = time.monotonic() - began
+    return f"{package.module} {version}: {tested}, {seconds:.0f} s"
 
 
 def _tests(python: Path, source: Path) -> str:

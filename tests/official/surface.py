@@ -8,7 +8,7 @@ import inspect
 import json
 import pkgutil
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any, get_args, is_typeddict
 
 from livekit.plugins import baseten
 
@@ -54,6 +54,8 @@ async def surface() -> dict[str, Any]:
     properties: list[str] = []
     for name in baseten.__all__:
         value = getattr(baseten, name)
+        if is_typeddict(value):
+            continue  # a type of ours, without a signature; the official plugin has none
         if inspect.isclass(value):
             functions[name] = parameters(value)
             for member in (m for m in dir(value) if not m.startswith("_")):
