@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -151,6 +152,15 @@ async def test_the_urgent_go_first_and_whoever_leaves_loses_no_slot() -> None:
         await leaving
     await use("g", urgent=False)
     assert order[-1] == "g"
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("moonshine_voice") is not None, reason="the extra is installed"
+)
+async def test_moonshine_without_its_extra_tells_how_to_get_it() -> None:
+    async with Sandbox(transcriber="moonshine", synthesizer="tones") as sandbox:
+        with pytest.raises(ImportError, match=r"livekit-plugins-baseten-sandbox\[moonshine\]"):
+            await sandbox.load()
 
 
 @pytest.mark.parametrize("what", ["transcriber", "synthesizer", "detector"])

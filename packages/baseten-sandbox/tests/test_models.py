@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from collections.abc import AsyncIterator
@@ -17,9 +18,20 @@ pytestmark = [pytest.mark.models, pytest.mark.timeout(120)]
 TEXT = "The quick brown fox jumps over the lazy dog. How are you today?"
 
 
-@pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    async with Sandbox() as running:
+TRANSCRIBERS = [
+    "whisper",
+    pytest.param(
+        "moonshine",
+        marks=pytest.mark.skipif(
+            importlib.util.find_spec("moonshine_voice") is None, reason="the extra isn't installed"
+        ),
+    ),
+]
+
+
+@pytest.fixture(params=TRANSCRIBERS)
+async def sandbox(request: pytest.FixtureRequest) -> AsyncIterator[Sandbox]:
+    async with Sandbox(transcriber=request.param) as running:
         await running.load()
         yield running
 
@@ -69,6 +81,7 @@ async def test_what_is_spoken_is_heard_with_word_times(
     assert all(0.0 <= w["prob"] <= 1.0 for w in words)
 
 
+@pytest.mark.parametrize("sandbox", ["whisper"], indirect=True)
 async def test_voices_differ(sandbox: Sandbox, client: aiohttp.ClientSession) -> None:
     tara, leo = [await spoken(sandbox, client, voice) for voice in ("tara", "leo")]
     assert len(tara) != len(leo) or not np.array_equal(tara, leo)

@@ -64,6 +64,11 @@ def _parser() -> argparse.ArgumentParser:
     models = parser.add_argument_group("models")
     models.add_argument("--whisper-model", metavar="FOLDER", help="another CTranslate2 Whisper")
     models.add_argument(
+        "--moonshine",
+        action="store_true",
+        help="Moonshine in place of Whisper: several times faster",
+    )
+    models.add_argument(
         "--tones", action="store_true", help="synthetic speech in place of the real models"
     )
     models.add_argument("--llm-url", metavar="URL", help="an OpenAI-compatible server, up to /v1")
@@ -99,6 +104,8 @@ def _chat(options: argparse.Namespace) -> ChatEngine | None:
 def _transcriber(options: argparse.Namespace) -> Any:
     if options.tones:
         return "tones"
+    if options.moonshine:
+        return "moonshine"
     if options.whisper_model is None:
         return None
     folder = Path(options.whisper_model)

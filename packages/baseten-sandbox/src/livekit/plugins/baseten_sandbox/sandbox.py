@@ -49,7 +49,8 @@ class Sandbox(Addresses):
         deployments: What is deployed; `DEFAULT_DEPLOYMENTS` when ``None``.
         tls: Serve ``https`` and ``wss`` with a certificate made on the spot. `certificate` then
             names the file for ``SSL_CERT_FILE``.
-        transcriber: ``"whisper"`` (the default), ``"tones"``, or an engine of your own.
+        transcriber: ``"whisper"`` (the default), ``"moonshine"`` (faster; needs the extra of that
+            name), ``"tones"``, or an engine of your own.
         synthesizer: ``"hibari"`` (the default), ``"tones"``, or an engine of your own.
         detector: ``"silero"``, ``"tones"``, or what makes a detector for a session; by default it
             follows the transcriber.

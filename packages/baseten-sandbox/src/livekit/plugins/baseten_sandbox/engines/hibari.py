@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import zlib
 from collections.abc import Iterator
@@ -34,6 +35,8 @@ class HibariSynthesizer:
         """Load the weights."""
         with self._lock:
             if self._model is None:
+                # onnxruntime tells its makers of its use otherwise: nothing may leave this machine.
+                os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
                 from hibari import Hibari  # type: ignore[import-untyped]
 
                 self._model = Hibari(threads=1)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DetectorName", "EnginePool", "SynthesizerName", "TranscriberName"]
 
-TranscriberName = Literal["whisper", "tones"]
+TranscriberName = Literal["whisper", "moonshine", "tones"]
 SynthesizerName = Literal["hibari", "tones"]
 DetectorName = Literal["silero", "tones"]
 
@@ -30,7 +30,13 @@ def _transcriber(name: TranscriberName) -> Transcriber:
         from .whisper import WhisperTranscriber
 
         return WhisperTranscriber()
-    raise ValueError(f'transcriber must be "whisper", "tones" or a Transcriber, not {name!r}')
+    if name == "moonshine":
+        from .moonshine import MoonshineTranscriber
+
+        return MoonshineTranscriber()
+    raise ValueError(
+        f'transcriber must be "whisper", "moonshine", "tones" or a Transcriber, not {name!r}'
+    )
 
 
 def _synthesizer(name: SynthesizerName) -> Synthesizer:
