@@ -7,6 +7,7 @@ import base64
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import re
 import ssl
@@ -510,7 +511,8 @@ if __name__ == "__main__":
 
 
 @pytest.mark.timeout(120)
-async def test_an_agent_as_it_is_deployed(tmp_path: Path) -> None:
+async def test_an_agent_as_it_is_deployed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "livekit.plugins.baseten_sandbox.agent")
     path = agent_file(tmp_path, DEPLOYED_AGENT)
     async with (
         Sandbox(transcriber="tones", synthesizer="tones", agent=path) as sandbox,
@@ -533,6 +535,9 @@ async def test_an_agent_as_it_is_deployed(tmp_path: Path) -> None:
         await browser.until(lambda: len(browser.of("said")) == 2)
         assert browser.of("turn")[-1]["typed"] is True
         assert not browser.of("problem")
+    printed = [r.getMessage() for r in caplog.records if r.name.endswith("sandbox.agent")]
+    assert "my_agent.py: the agent's own words on its output" in printed
+    assert not any("lights on please" in line for line in printed)
 
 
 @pytest.mark.timeout(120)

@@ -26,7 +26,7 @@ _FEWEST, _MOST = 3, 30
 _WIDE = 90  # columns from which on there is room for sizes
 _HIDE, _SHOW = "\x1b[?25l", "\x1b[?25h"
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
-_STYLE = re.compile(r"\x1b\[\d+m")
+_STYLE = re.compile(r"\x1b\[[\d;]*[A-Za-z]")
 _VERBS = {"heard": "cyan", "spoke": "green", "answered": "yellow"}
 
 
@@ -102,7 +102,8 @@ class LiveView:
 
     def above(self, text: str) -> None:
         """Print lines above the block."""
-        lines = "".join(f"{printable(line)}\n" for line in text.splitlines())
+        plain = _STYLE.sub("", text)
+        lines = "".join(f"{printable(line)}\n" for line in plain.splitlines())
         self._write(self._erase() + lines)
         self._draw()
 
@@ -168,10 +169,15 @@ class _LogAbove(logging.Handler):
     """Prints log records above the view, which would otherwise be torn by them."""
 
     def __init__(self, view: LiveView) -> None:
-        super().__init__(logging.WARNING)
-        self.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+        super().__init__()
         self._view = view
         self._loop = asyncio.get_running_loop()
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        if record.levelno < logging.WARNING:
+            return text
+        return f"{record.levelname} {record.name}: {text}"
 
     def emit(self, record: logging.LogRecord) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import struct
 import sys
 import time
@@ -34,6 +35,9 @@ _CONSOLE_RATE = 48000
 _CONNECT_TIMEOUT = 60.0
 _STOP_TIMEOUT = 10.0
 _LARGEST = 1 << 20
+_ESCAPES = re.compile(r"\x1b\[[\d;?]*[A-Za-z]|\r")
+# The console makes LiveKit tell of its every step; the agent's own words would drown in that.
+_FRAMEWORK = re.compile(r"\S+\s+(DEBUG\s|INFO\s+livekit\.agents\s)")
 _SERVERS = {"AgentServer", "WorkerOptions"}
 
 _Message = agent_pb.AgentSessionMessage
@@ -100,7 +104,7 @@ class DeployedAgent:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "livekit.agents", "console", str(self._path.resolve())),
             *("--connect-addr", f"127.0.0.1:{port}"),
-            env={**os.environ, **self._environ},
+            env={**os.environ, **self._environ, "PYTHONUNBUFFERED": "1"},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -137,10 +141,10 @@ class DeployedAgent:
         assert process.stdout is not None
         with contextlib.suppress(ValueError):  # a line beyond asyncio's limit
             async for raw in process.stdout:
-                line = raw.decode(errors="replace").rstrip()
-                if line:
+                line = _ESCAPES.sub("", raw.decode(errors="replace")).strip()
+                if line and not _FRAMEWORK.match(line):
                     self._last_line = line
-                    logger.info("%s", line)
+                    logger.info("%s: %s", self._path.name, line)
         await process.wait()
 
     # --- from the browser
