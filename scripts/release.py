@@ -66,10 +66,8 @@ class Package:
 
     def requirements(self) -> Iterator[Requirement]:
         """What it asks for of this workspace, extras and test groups included."""
-        text = (self.folder / "pyproject.toml").read_text()
-        for quoted in re.findall(
-            r"""^[^#\n]*?["'](livekit-plugins-baseten[^"']*)["']""", text, re.M
-        ):
+        text = re.sub(r"(?m)#.*$", "", (self.folder / "pyproject.toml").read_text())
+        for quoted in re.findall(r"""["'](livekit-plugins-baseten[^"']*)["']""", text):
             if any(sign in quoted for sign in "<>=!~"):
                 yield Requirement(quoted)
 

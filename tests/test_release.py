@@ -31,7 +31,10 @@ def workspace(tmp_path: Path) -> Path:
     for name, requires in (
         ("baseten-common", ""),
         ("baseten-stt", '"livekit-plugins-baseten-common>=0.1.0,<0.2"'),
-        ("baseten", '"livekit-plugins-baseten-stt>=0.1.0,<0.3"'),
+        (
+            "baseten",
+            '"livekit-plugins-baseten-common>=0.1.0,<9", "livekit-plugins-baseten-stt>=0.1.0,<0.3"',
+        ),
     ):
         folder = tmp_path / "packages" / name
         source = folder / "src" / "livekit" / "plugins" / name.replace("-", "_")
