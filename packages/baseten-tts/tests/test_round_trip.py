@@ -111,5 +111,5 @@ async def test_a_real_voice_is_as_clear_as_without_a_network(http_context: None)
             await tts.aclose()
             chunks = voice.synthesize(text, voice=options.get("voice", "tara"))
             alone.append(hear(b"".join(np.asarray(chunk).tobytes() for chunk in chunks)))
-    truth = [plain(text) for text in SENTENCES]
-    assert jiwer.wer(truth, through) <= jiwer.wer(truth, alone) + 0.05
+    # Against the words of the text, numbers and names that are spelled otherwise would count.
+    assert jiwer.wer(alone, through) <= 0.05

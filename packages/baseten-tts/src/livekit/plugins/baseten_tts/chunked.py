@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 from livekit.agents import APIConnectOptions, APIError, tts, utils
 
+from .lines import Line
 from .playback import Playback
 from .script import Script
-from .warm import Line
 from .words import speakable
 
 if TYPE_CHECKING:

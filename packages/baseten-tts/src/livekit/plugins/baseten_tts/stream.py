@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from livekit.agents import APIConnectOptions, APIError, tokenize, tts, utils
 from livekit.agents.utils import aio
 
+from .lines import Line
 from .playback import Playback
 from .script import Script
 from .sentences import SentenceSpeech
-from .warm import Line
 from .words import speakable
 
 if TYPE_CHECKING:

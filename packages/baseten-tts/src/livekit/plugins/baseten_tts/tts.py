@@ -14,16 +14,18 @@ from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, NotGive
 from livekit.agents.utils import is_given
 from livekit.plugins.baseten_common import ApiKey, AuthScheme, Endpoint, Transport, WebSocket
 
+from . import checks
 from .chunked import ChunkedStream
+from .lines import Line
 from .log import logger
 from .models import Transports, TTSModels
 from .options import Options
 from .predict import Synthesis
-from .protocols.registry import DIALECTS, Dialect
-from .session import SessionConfig, check_clip
+from .protocols.registry import DIALECTS
+from .session import SessionConfig
 from .stream import SynthesizeStream
 from .utterance import WHAT, Conversation
-from .warm import Line, WarmSockets
+from .warm import WarmSockets
 from .warm_http import WarmConnection
 
 __all__ = ["TTS"]
@@ -137,8 +139,8 @@ class TTS(tts.TTS):
             raise ValueError(f"model must be one of {get_args(TTSModels)}; got {model!r}")
         dialect = DIALECTS[model]
         options = Options(
-            voice=_default(voice, dialect.voice) or "",
-            language=_default(language, dialect.language),
+            voice=checks.default(voice, dialect.voice) or "",
+            language=checks.default(language, dialect.language),
             temperature=temperature,
             max_tokens=max_tokens,
             buffer_size=buffer_size,
@@ -159,7 +161,7 @@ class TTS(tts.TTS):
             extra_body=dict(extra_body or {}),
             sample_rate=sample_rate,
         )
-        _check(model, dialect, options)
+        checks.check(model, dialect, options)
         if warm_sockets < 0 or not warm_lifetime >= 0:
             raise ValueError("warm_sockets and warm_lifetime can't be negative")
         key = ApiKey.resolve(api_key)
@@ -179,15 +181,15 @@ class TTS(tts.TTS):
                 "BASETEN_TTS_MODEL_ENDPOINT, BASETEN_TTS_MODEL_ID, BASETEN_TTS_CHAIN_ID or "
                 "BASETEN_MODEL_ENDPOINT"
             )
-        over_websocket = _over_websocket(model, dialect, endpoint, transport)
+        over_websocket = checks.over_websocket(model, dialect, endpoint, transport)
         super().__init__(
             capabilities=tts.TTSCapabilities(
-                streaming=True, aligned_transcript=_aligned(dialect, over_websocket, options)
+                streaming=True, aligned_transcript=checks.aligned(dialect, over_websocket, options)
             ),
             sample_rate=sample_rate if model == "generic" else 24000,
             num_channels=1,
         )
-        _warn_of_ignored(model, dialect, options)
+        checks.warn_of_ignored(model, dialect, options)
         self._model = model
         self._dialect = dialect
         self._opts = options
@@ -271,10 +273,10 @@ class TTS(tts.TTS):
             if name not in ("self",) and is_given(value)
         }
         options = dataclasses.replace(self._opts, **given)
-        _check(self._model, self._dialect, options)
-        _warn_of_ignored(self._model, self._dialect, options, only=given)
+        checks.check(self._model, self._dialect, options)
+        checks.warn_of_ignored(self._model, self._dialect, options, only=given)
         self._opts = self._config.options = options
-        self._capabilities.aligned_transcript = _aligned(
+        self._capabilities.aligned_transcript = checks.aligned(
             self._dialect, self._sockets is not None, options
         )
         if "ref_audio" in given:
@@ -345,62 +347,3 @@ class TTS(tts.TTS):
 
 async def _dial(transport: Transport, endpoint: Endpoint, limit: float) -> WebSocket:
     return await transport.connect(endpoint, what=WHAT, timeout=limit)
-
-
-def _default(value: NotGivenOr[str | None], default: str | None) -> str | None:
-    return value if is_given(value) else default
-
-
-def _aligned(dialect: Dialect, over_websocket: bool, options: Options) -> bool:
-    # Over HTTP each sentence comes with the time at which it begins.
-    return not over_websocket or ("word_timestamps" in dialect.options and options.word_timestamps)
-
-
-def _check(model: TTSModels, dialect: Dialect, options: Options) -> None:
-    if dialect.voice is None and not options.voice and not options.ref_audio:
-        raise ValueError(
-            f"{model} has no default voice: pass voice= (see register_voice) or ref_audio="
-        )
-    if "ref_audio" in dialect.options:
-        check_clip(options.ref_audio)
-
-
-def _over_websocket(
-    model: TTSModels, dialect: Dialect, endpoint: Endpoint, transport: NotGivenOr[Transports]
-) -> bool:
-    if is_given(transport) and transport not in get_args(Transports):
-        raise ValueError(f"transport must be one of {get_args(Transports)}; got {transport!r}")
-    wanted = transport if is_given(transport) else None
-    if dialect.http is None or dialect.websocket is None:
-        only: Transports = "http" if dialect.http else "websocket"
-        if wanted not in (None, only) or (only == "http" and endpoint.is_websocket):
-            raise ValueError(f"{model} is called over {only} only")
-        return only == "websocket"
-    if endpoint.url:
-        if wanted is not None and (wanted == "websocket") != endpoint.is_websocket:
-            raise ValueError(f"transport={wanted!r} contradicts the endpoint's URL: {endpoint}")
-        return endpoint.is_websocket
-    return wanted == "websocket"
-
-
-def _warn_of_ignored(
-    model: TTSModels,
-    dialect: Dialect,
-    options: Options,
-    *,
-    only: Mapping[str, object] | None = None,
-) -> None:
-    ignored = [
-        field.name
-        for field in dataclasses.fields(options)
-        if field.name not in dialect.options
-        and field.name not in ("voice", "language")
-        and (only is None or field.name in only)
-        and getattr(options, field.name) != _unset(field)
-    ]
-    if ignored:
-        logger.warning("model %r doesn't use: %s", model, ", ".join(ignored))
-
-
-def _unset(field: dataclasses.Field[Any]) -> object:
-    return {} if field.default is dataclasses.MISSING else field.default

@@ -8,10 +8,11 @@ from livekit.agents import APIError, APITimeoutError
 from livekit.agents.utils import aio
 from livekit.plugins.baseten_common import ApiKey, Closed, errors, timeout
 
+from .lines import Line
 from .playback import Playback
 from .protocols import Audio, Event, Failed, Finished, Spoken, Utterance
 from .script import Script
-from .warm import Line, WarmSockets
+from .warm import WarmSockets
 
 __all__ = ["WHAT", "Conversation", "failure"]
 

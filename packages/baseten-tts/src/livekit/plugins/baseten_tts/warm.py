@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 from livekit.agents import APIError, APITimeoutError
 from livekit.plugins.baseten_common import Closed, WebSocket, timeout
 
+from .lines import KeepAlive, Line, kind_of
 from .log import logger
 
-__all__ = ["KeepAlive", "Line", "WarmSockets"]
+__all__ = ["WarmSockets"]
 
 _FIRST_PAUSE = 0.5  # seconds before a socket that died young is dialled anew, doubled each time
 _LONGEST_PAUSE = 30.0
@@ -22,44 +21,6 @@ _LIMIT = 10.0  # seconds for a handshake that nobody waits for
 _YOUNG = 5.0
 _SOON = 1.0  # seconds within which a close is the answer to what was sent
 _ONE_SHOT_LIFE = 25.0  # below the 30 s after which such a server ends an idle session
-
-
-@dataclass(frozen=True)
-class KeepAlive:
-    """A sign of life that the protocol has for an idle session.
-
-    Attributes:
-        message: What to send.
-        answer: The ``type`` of what comes back.
-        interval: Seconds between two.
-    """
-
-    message: str
-    answer: str
-    interval: float
-
-
-@dataclass(eq=False)
-class Line:
-    """A connection with what is known of the session on it.
-
-    Attributes:
-        ws: The connection.
-        prelude: The configuration that was sent on it.
-        reused: Whether it was waiting, rather than dialled for this utterance.
-        uses: Utterances that it has served.
-        owed: Answers to signs of life that are still to come.
-        acquire_time: Seconds that the utterance waited for it.
-    """
-
-    ws: WebSocket
-    prelude: str = ""
-    reused: bool = False
-    uses: int = 0
-    owed: int = 0
-    acquire_time: float = 0.0
-    since: float = 0.0
-    watcher: asyncio.Task[None] | None = None
 
 
 class WarmSockets:
@@ -146,6 +107,7 @@ class WarmSockets:
             left = max(start + limit - time.monotonic(), 0.05)
             line = await self.dial(prelude, limit=left)
         line.acquire_time = time.monotonic() - start
+        self._end_pauses()
         self.warm()
         return line
 
@@ -173,9 +135,9 @@ class WarmSockets:
         if self._closed or not self._number or self.one_shot or line.ws.closed:
             if line.ws.closed and line.uses == 1:
                 self.one_shot = True
-            self._spawn(_say_goodbye(line.ws))
+            self._spawn(line.say_goodbye())
         elif self.one_shot is None and any(other.uses for other in self._idle):
-            self._spawn(_say_goodbye(line.ws))  # one is enough to find out
+            self._spawn(line.say_goodbye())  # one is enough to find out
         else:
             self._park(line)
 
@@ -254,7 +216,7 @@ class WarmSockets:
         trial = self.one_shot is None and any(line.uses for line in self._idle)
         for surplus in self._idle[: -(self._number + trial)]:
             self._remove(surplus)
-            self._spawn(_say_goodbye(surplus.ws))
+            self._spawn(surplus.say_goodbye())
 
     def _fill(self, *, pause: float = 0.0) -> None:
         missing = self._number - len(self._idle) - len(self._filling)
@@ -262,6 +224,14 @@ class WarmSockets:
             task = asyncio.create_task(self._dial_ahead(pause), name="baseten.warm")
             self._filling.add(task)
             task.add_done_callback(self._filling.discard)
+
+    def _end_pauses(self) -> None:
+        # The server answers, so what waits to try again needn't wait any longer.
+        self._early_deaths = 0
+        if not self._under_way:
+            for task in self._filling:
+                task.cancel()
+            self._filling.clear()
 
     async def _dial_ahead(self, pause: float) -> None:
         while not self._closed:
@@ -356,7 +326,7 @@ class WarmSockets:
                 if time.monotonic() - asked < _SOON and not line.uses:
                     self.one_shot = True  # it took the sign of life for an utterance
                 return message
-            kind = _kind(message)
+            kind = kind_of(message)
             if kind == alive.answer:
                 line.owed = max(0, line.owed - 1)
             elif kind == "error":
@@ -372,17 +342,3 @@ class WarmSockets:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-async def _say_goodbye(ws: WebSocket) -> None:
-    await ws.close()
-
-
-def _kind(message: str | bytes) -> object:
-    if isinstance(message, bytes):
-        return None
-    try:
-        event = json.loads(message)
-    except ValueError:
-        return None
-    return event.get("type") if isinstance(event, dict) else None

@@ -101,8 +101,8 @@ async def _open_only(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
     connector = request.session.connector
-    if connector is None:
-        raise RuntimeError("the session is closed")
+    if connector is None or connector.force_close:
+        raise RuntimeError("the session keeps no connections")
     limits = aiohttp.ClientTimeout(connect=_LIMIT, sock_connect=_LIMIT)
     connection = await connector.connect(request, traces=[], timeout=limits)
     connection.release()

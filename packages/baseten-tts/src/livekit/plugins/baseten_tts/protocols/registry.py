@@ -3,9 +3,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..lines import KeepAlive, Line
 from ..models import TTSModels
 from ..options import Options
-from ..warm import KeepAlive, Line
 from . import Predict, Utterance
 from .http_audio import GenericPredict
 from .orpheus import OrpheusPredict, OrpheusUtterance
