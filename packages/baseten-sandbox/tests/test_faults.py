@@ -137,6 +137,25 @@ async def test_finals_can_be_doubled_dropped_and_replaced(
     assert "four" in texts[3]
 
 
+async def test_messages_come_in_the_wrong_order(
+    sandbox: Sandbox, client: aiohttp.ClientSession
+) -> None:
+    sandbox.faults.add(
+        Fault(do="swap", on="send", match=FINAL), Fault(do="swap", on="send", match="finished")
+    )
+    async with client.ws_connect(sandbox.stt_endpoint) as ws:
+        await ws.send_json({})
+        for words in ("one", "two"):
+            await say(ws, words)
+        texts = [await ws.receive_str(timeout=10) for _ in range(2)]
+        assert ["one" in t for t in texts] == [False, True]
+        await ws.send_json({"type": "end_audio"})
+        assert "acknowledged" in await ws.receive_str(timeout=10)
+        await ws.send_json(HEALTH)
+        kinds = [(await ws.receive_json(timeout=10))["type"] for _ in range(2)]
+        assert kinds == ["health_check", "end_audio"]
+
+
 async def test_an_extra_frame_of_any_shape(sandbox: Sandbox, client: aiohttp.ClientSession) -> None:
     sandbox.faults.add(
         Fault(do="send", payload={"type": "error", "message": "no capacity"}),
@@ -351,6 +370,7 @@ def test_words_and_messages_are_counted_apart() -> None:
     [
         {"do": "drop"},
         {"do": "delay", "on": "send"},
+        {"do": "swap", "on": "receive"},
         {"do": "reset", "after": -1},
         {"do": "drop", "on": "send", "unit": "bytes"},
     ],

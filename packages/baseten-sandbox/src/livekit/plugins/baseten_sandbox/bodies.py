@@ -88,6 +88,9 @@ class Tap:
                 copies = 0
             elif fault.do == "duplicate":
                 copies = 2
+            elif fault.do == "swap":
+                # A body's pieces aren't messages: out of order they would be noise.
+                continue
             elif fault.do == "replace":
                 payload = fault.wire_payload
                 data = payload.encode() if isinstance(payload, str) else payload

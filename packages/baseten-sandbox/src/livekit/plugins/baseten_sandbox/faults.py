@@ -24,11 +24,12 @@ FaultAction = Literal[
     "duplicate",
     "delay",
     "replace",
+    "swap",
 ]
 FaultPoint = Literal["handshake", "open", "receive", "send"]
 FaultUnit = Literal["messages", "bytes", "words"]
 
-_MANGLING = frozenset({"drop", "duplicate", "delay", "replace"})
+_MANGLING = frozenset({"drop", "duplicate", "delay", "replace", "swap"})
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Fault:
     * ``"send"``: send ``payload`` as an extra message.
     * ``"drop"``, ``"duplicate"``, ``"delay"`` (by ``seconds``), ``"replace"`` (by ``payload``):
       mangle ``count`` messages; for ``"receive"`` the server sees what is left.
+    * ``"swap"`` (``"send"`` on a WebSocket): a message goes out after the one that follows it.
 
     Attributes:
         do: The action.
@@ -102,6 +104,8 @@ class Fault:
             raise ValueError("after counts what passes first: it can't be negative")
         if self.do in _MANGLING and self.on not in ("receive", "send"):
             raise ValueError(f'do="{self.do}" needs on="receive" or on="send"')
+        if self.do == "swap" and self.on != "send":
+            raise ValueError('do="swap" needs on="send"')
         if self.do == "delay" and self.seconds is None:
             raise ValueError('do="delay" needs seconds')
         if self.do in _MANGLING and self.unit != "messages":

@@ -59,6 +59,7 @@ class Socket:
         self._journal = journal
         self._muted = False
         self._silent = False
+        self._held: str | bytes | None = None
         self._gone = asyncio.Event()
         self._pong = asyncio.Event()
         self._ping_interval = ping_interval
@@ -177,11 +178,14 @@ class Socket:
         if self._gone.is_set():
             raise Disconnected
         copies = 1
+        held: str | bytes | None = None
         for fault in self._faults.before("send", data):
             if fault.do == "drop":
                 copies = 0
             elif fault.do == "duplicate":
                 copies = 2
+            elif fault.do == "swap":
+                copies, held = 0, data
             elif fault.do == "replace":
                 data = fault.wire_payload
             elif fault.do == "delay":
@@ -192,6 +196,9 @@ class Socket:
             raise Disconnected
         for _ in range(copies):
             await self._put(data)
+        if self._held is not None:
+            await self._put(self._held)
+        self._held = held
         for fault in self._faults.passed("send", data):
             await self.strike(fault)
         if self._gone.is_set():
@@ -257,6 +264,8 @@ class Socket:
             with contextlib.suppress(Disconnected):
                 while True:
                     await self.receive()
+        if self._held is not None and not self._gone.is_set():
+            await self._put(self._held)
         await self.close(code, reason)
 
     async def close(
