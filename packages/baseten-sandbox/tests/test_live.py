@@ -142,7 +142,9 @@ async def test_orpheus_and_qwen_speech_is_told(sandbox: Sandbox) -> None:
 async def test_a_terminal_is_drawn_in_place(sandbox: Sandbox) -> None:
     terminal = Terminal()
     async with LiveView(sandbox, stream=terminal), caller(sandbox) as http:
-        await terminal.until(lambda: "waiting for the first caller" in terminal.screen[-2])
+        await terminal.until(
+            lambda: "waiting for the first caller" in "".join(terminal.screen[-2:-1])
+        )
         async with http.ws_connect(sandbox.stt_endpoint) as ws:
             await terminal.until(lambda: any("1 open" in line for line in terminal.screen))
             await sandbox.strike(Fault(do="close", code=1013))
