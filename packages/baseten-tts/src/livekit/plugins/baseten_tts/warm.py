@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from livekit.agents import APIError, APITimeoutError
 from livekit.plugins.baseten_common import Closed, WebSocket, timeout
@@ -334,11 +335,8 @@ class WarmSockets:
         self._remove(line)
         return None
 
-    def _spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:
-        async def run() -> None:
-            await work
-
-        task = asyncio.create_task(run(), name="baseten.warm")
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name="baseten.warm")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
