@@ -205,6 +205,23 @@ async def test_calls_a_tool_for_each_place_then_tells_the_results() -> None:
 
 
 @pytest.mark.parametrize(
+    ("heard", "arguments"),
+    [
+        ("Is it going to rain in New York?", {"city": "New York", "days": 1}),
+        ("weather for berlin please", {"city": "Berlin", "days": 1}),
+        ("The weather in Oslo for five days", {"city": "Oslo", "days": 5}),
+    ],
+)
+async def test_tools_get_their_arguments_from_what_was_heard(heard: str, arguments: Any) -> None:
+    tool = json.loads(json.dumps(WEATHER))
+    tool["function"]["parameters"]["properties"]["days"] = {"type": "integer"}
+    tool["function"]["parameters"]["required"].append("days")
+    _, answer = await ask(rules(), request(heard, stream=False, tools=[tool]))
+    (call,) = json.loads(answer)["choices"][0]["message"]["tool_calls"]
+    assert json.loads(call["function"]["arguments"]) == arguments
+
+
+@pytest.mark.parametrize(
     ("choice", "count"),
     [
         ("none", 0),
@@ -299,6 +316,19 @@ async def test_requests_are_recorded_without_the_key() -> None:
         ("he was not an ill disposed young man", "You said that he was not an ill disposed young"),
         ("I am tired of my work", "You said that you are tired of your work."),
         ("Why does the sea taste of salt?", "That is a good question."),
+        (
+            "I have 25 apples & 3 pears",
+            "You said that you have twenty five apples and three pears.",
+        ),
+        (
+            "And so I ask you what I can do for you",
+            "You said that you ask me what you can do for me.",
+        ),
+        (
+            "Mister Quilter is the apostle of the middle classes, and we are glad to welcome his gospel.",
+            "You said that mister Quilter is the apostle of the middle classes.",
+        ),
+        ("Yes please.", "All right."),
         ("Thank you very much", "You are welcome."),
         ("...", "I am sorry, I did not catch that."),
     ],

@@ -9,7 +9,7 @@ from typing import Any
 
 from .dialogue import ToolCall
 from .example_json import example
-from .spoken import spoken
+from .spoken import spoken, sum_in
 
 __all__ = ["tool_calls", "tool_results"]
 
@@ -53,6 +53,8 @@ _PLAIN = frozenset(
         "more",
     ]
 )
+# What people say when they mean another word.
+_MEANS = dict.fromkeys(["rain", "raining", "rainy", "sunny", "sunshine", "snow", "forecast", "temperature"], "weather")
 _PLACE = re.compile(r"\b(?:in|at|for|of)\s+((?:[A-Z][\w']*\s?)+)")
 _MORE_PLACES = re.compile(r"(?:,|\band\b)\s+(?:in\s+)?((?:[A-Z][\w']*\s?)+)")
 _PLACE_NAMES = frozenset({"location", "city", "place", "town", "where", "area", "region"})
@@ -79,7 +81,8 @@ def tool_calls(request: Mapping[str, Any], heard: str) -> list[ToolCall]:
 
 
 def _asked_for(tool: Mapping[str, Any], heard: str) -> bool:
-    words = _stems(heard)
+    meant = [_MEANS.get(word, "") for word in re.findall(r"[a-z]+", heard.lower())]
+    words = _stems(f"{heard} {' '.join(meant)}")
     described = _stems(tool.get("description") or "")
     return bool(words & _stems(tool["name"])) or len(words & described) >= 2
 
@@ -94,6 +97,7 @@ def _arguments(tool: Mapping[str, Any], heard: str) -> list[dict[str, Any]]:
     schema = tool.get("parameters") or {"type": "object"}
     topic = re.sub(r"[^\w\s']", "", heard).strip() or "anything"
     filled = example(schema, text=topic)
+    _put_number(filled, schema, heard)
     spot = next((name for name in filled if name in _PLACE_NAMES), None)
     places = _places(heard)
     if spot is None or not places:
@@ -101,10 +105,20 @@ def _arguments(tool: Mapping[str, Any], heard: str) -> list[dict[str, Any]]:
     return [{**filled, spot: place} for place in places]
 
 
+def _put_number(filled: dict[str, Any], schema: Mapping[str, Any], heard: str) -> None:
+    number = sum_in(heard)
+    for name in filled:
+        kind = schema["properties"][name].get("type")
+        if number is not None and kind in ("integer", "number"):
+            filled[name] = int(number) if kind == "integer" else number
+
+
 def _places(heard: str) -> list[str]:
     first = _PLACE.search(heard)
     if first is None:
-        return []
+        # Not every recogniser writes capitals.
+        small = re.search(r"\b(?:in|at|for)\s+(?!the\b|a\b|some\b|me\b|my\b)([a-z']{3,})", heard)
+        return [small[1].capitalize()] if small else []
     return [first[1].strip(), *(m[1].strip() for m in _MORE_PLACES.finditer(heard, first.end(1)))]
 
 

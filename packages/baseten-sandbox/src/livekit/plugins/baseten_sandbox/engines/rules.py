@@ -15,7 +15,7 @@ from typing import Any
 from .dialogue import Reasoning, Reply, Text, ToolCall
 from .example_json import example
 from .rule_tools import tool_calls, tool_results
-from .spoken import in_words, sum_in, turned_round
+from .spoken import in_words, spoken, sum_in, turned_round
 
 __all__ = ["RuleEngine"]
 
@@ -101,17 +101,20 @@ def _shows_image(messages: list[dict[str, Any]]) -> bool:
 
 
 def _restated(heard: str) -> str:
-    words = re.findall(r"[A-Za-z']+", heard)
+    words = re.findall(r"[A-Za-z']+", spoken(heard))
     if not words:
         return "I am sorry, I did not catch that. Could you say it again?"
     question = heard.rstrip().endswith("?") or words[0].lower() in _QUESTION_WORDS
     if question:
         return "That is a good question. I do not know for sure, but I would be glad to think about it with you."
-    if len(words) > _MOST_WORDS:
-        return "Thank you for telling me that. Which part of it matters most to you?"
     if words[0].lower() in _ORDER_WORDS:
         return "I would gladly do that, but I can only talk with you for now."
-    return f"You said that {turned_round(words)}. Would you like to tell me more about it?"
+    if len(words) > _MOST_WORDS:
+        words = re.findall(r"[A-Za-z']+", re.split(r"[,.;:!]", spoken(heard), maxsplit=1)[0])
+    if not 3 <= len(words) <= _MOST_WORDS:
+        return "Thank you for telling me that. Which part of it matters most to you?"
+    joint = "" if words[0].lower() == "that" else "that "
+    return f"You said {joint}{turned_round(words)}. Would you like to tell me more about it?"
 
 
 _QUESTION_WORDS = frozenset(
@@ -171,6 +174,7 @@ _ORDER_WORDS = frozenset(
 
 def _time(now: datetime.datetime, match: re.Match[str], heard: str) -> str:
     half = "in the morning" if now.hour < 12 else "in the afternoon"
+    half = "in the evening" if now.hour >= 18 else half
     minute = f"{in_words(now.minute)} minutes past " if now.minute else ""
     return f"It is {minute}{in_words((now.hour - 1) % 12 + 1)} {half}."
 
@@ -194,6 +198,8 @@ def _says(answer: str) -> Callable[[datetime.datetime, re.Match[str], str], str]
     return lambda now, match, heard: answer
 
 
+_SHORT = r"yes|yeah|no|nope|okay|ok|sure|right|well|alright|all right|maybe|perhaps"
+
 _RULES: tuple[tuple[str, Callable[[datetime.datetime, re.Match[str], str], str | None]], ...] = (
     (r"\bgreet\b|^you are\b|^your (job|task) is\b|^$", _says(_GREETING)),
     (r"\bwhat('s| is)? (the )?time\b|\bwhat time\b|\btime is it\b", _time),
@@ -214,7 +220,11 @@ _RULES: tuple[tuple[str, Callable[[datetime.datetime, re.Match[str], str], str |
     (r"\b(thank you|thanks)\b", _says("You are welcome. Is there anything else I can do for you?")),
     (r"\b(goodbye|good bye|bye|see you)\b", _says("Goodbye, and have a pleasant day.")),
     (
-        r"\b(can|could) you (help|hear)\b|^\W*help\b",
+        r"\b(can|could) you (help|hear)\b|^\W*help\b|\bare you (still )?there\b",
         _says("Yes, I can hear you well, and I am glad to help. What is it about?"),
+    ),
+    (
+        rf"^\W*({_SHORT})(\W+({_SHORT}|please|then))*\W*$",
+        _says("All right. What would you like to talk about?"),
     ),
 )

@@ -96,14 +96,44 @@ _TURNED = {
     "yourself": "myself",
 }
 _AFTER = {("i", "am"): "are", ("i", "was"): "were", ("you", "are"): "am", ("you", "were"): "was"}
+_BEFORE_ME = frozenset(
+    [
+        "for",
+        "to",
+        "with",
+        "of",
+        "at",
+        "about",
+        "like",
+        "than",
+        "from",
+        "by",
+        "on",
+        "ask",
+        "tell",
+        "give",
+        "show",
+        "thank",
+        "love",
+        "see",
+        "hear",
+        "help",
+    ]
+)
 
 
 def turned_round(words: Iterable[str]) -> str:
     """Say somebody's words back to them: "I am tired" becomes "you are tired"."""
+    words = [*words]
+    while len(words) > 3 and words[0].lower() in ("and", "but", "so"):
+        del words[0]
     turned: list[str] = []
     previous = ""
-    for word in words:
+    for place, word in enumerate(words, 1):
         low = word.lower()
+        if low == "you" and (previous in _BEFORE_ME or place == len(words)):
+            turned.append("me")
+            continue
         turned.append(_AFTER.get((previous, low)) or _TURNED.get(low) or word)
         previous = low
     if turned and turned[0] != "I":
