@@ -169,6 +169,16 @@ async def test_log_records_go_above(sandbox: Sandbox) -> None:
     assert screen.index("WARNING somewhere: look out") < len(screen) - 2
 
 
+async def test_log_records_stand_between_the_lines(sandbox: Sandbox) -> None:
+    out = Terminal()
+    out.isatty = lambda: False  # type: ignore[method-assign]
+    async with LiveView(sandbox, stream=out):
+        logging.getLogger("somewhere").warning("look out")
+        await out.until(lambda: "look" in out.getvalue())
+    assert out.getvalue() == "WARNING somewhere: look out\n"
+    assert "_LogAbove" not in repr(logging.getLogger().handlers)
+
+
 async def test_callers_cant_command_the_terminal(sandbox: Sandbox) -> None:
     terminal, plain = Terminal(), io.StringIO()
     text = "a\x1b]0;owned\x07b\x9b31mc\r\nd\u202e"

@@ -34,7 +34,8 @@ class LiveView:
     """Shows a sandbox while it serves; an async context manager.
 
     On a terminal a block of lines is drawn again in place, and log records are printed above it.
-    On anything else (a file, a pipe, ``TERM=dumb``) each event is one line. ``NO_COLOR`` is heeded.
+    On anything else (a file, a pipe, ``TERM=dumb``) each event is one line, and log records stand
+    between them. ``NO_COLOR`` is heeded.
 
     Args:
         sandbox: What to show.
@@ -54,9 +55,9 @@ class LiveView:
 
     async def __aenter__(self) -> LiveView:
         self._sandbox.observe(self._activities)
+        self._log = _LogAbove(self)
+        logging.getLogger().addHandler(self._log)
         if self._in_place:
-            self._log = _LogAbove(self)
-            logging.getLogger().addHandler(self._log)
             self._write(_HIDE)
         self._task = asyncio.create_task(self._run(), name="baseten-sandbox-live-view")
         return self
@@ -104,6 +105,9 @@ class LiveView:
         """Print lines above the block."""
         plain = _STYLE.sub("", text)
         lines = "".join(f"{printable(line)}\n" for line in plain.splitlines())
+        if not self._in_place:
+            self._write(lines)
+            return
         self._write(self._erase() + lines)
         self._draw()
 
