@@ -165,8 +165,9 @@ async def test_an_answer_ends_at_its_finish_even_if_the_server_never_says_done(s
     assert answer.text == "Good evening."
 
 
-async def test_garbage_in_the_stream_is_an_error(serve, ask) -> None:
-    served = await serve([Raw(b"data: {not json}\n\n")], "Good evening.")
+@pytest.mark.parametrize("garbage", [b"data: {not json}\n\n", b'{"choices": [\n\n', b"<p>sorry\n"])
+async def test_garbage_in_the_stream_is_an_error(serve, ask, garbage: bytes) -> None:
+    served = await serve([Raw(b": hello\nid: 1\nretry: 5\n\n" + garbage)], "Good evening.")
     answer = await served.llm().chat(chat_ctx=ask("x"), conn_options=TWICE).collect()
     assert answer.text == "Good evening."
     assert len(served.chats) == 2

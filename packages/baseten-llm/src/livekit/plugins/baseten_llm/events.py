@@ -11,6 +11,8 @@ __all__ = ["DONE", "EventReader"]
 DONE = "[DONE]"
 """What the last event says, in place of JSON."""
 
+# A comment has no name.
+_FIELDS = frozenset({b"", b"data", b"event", b"id", b"retry"})
 # Far above any event; an endless one must not fill the memory.
 _LONGEST_EVENT = 16 * 2**20
 
@@ -32,7 +34,8 @@ class EventReader:
         """Yield the events that these bytes complete: decoded JSON objects, or :data:`DONE`.
 
         Raises:
-            ValueError: an event isn't a JSON object, or is beyond all measure.
+            ValueError: an event isn't a JSON object or is beyond all measure, or what comes is no
+                stream of events.
         """
         received = self._rest + received
         # A CR at the very end may be half of a CRLF.
@@ -46,7 +49,12 @@ class EventReader:
                 self._size += len(line)
             elif line.startswith(b"event:"):
                 self._name = line[6:].strip()
-            elif not line:
+            elif line:
+                # The standard skips fields that it doesn't know. No server sends any, so this is
+                # what is left of a garbled event, and a word would be missing.
+                if line.partition(b":")[0] not in _FIELDS:
+                    raise ValueError("the answer holds lines that are no events")
+            else:
                 name, self._name = self._name, b""
                 if self._data:
                     event = self._event()
