@@ -12,7 +12,26 @@ from livekit.agents.llm import ChatChunk
 from livekit.plugins.baseten_llm.answers import Answer, FailureFrame
 from livekit.plugins.baseten_llm.reasoning import SpokenText
 
-NAMES = ["id", "choices", "delta", "message", "content", "tool_calls", "function", "name", "arguments", "index", "finish_reason", "usage", "completion_tokens", "prompt_tokens_details", "error", "object", "reasoning_content", "text"]
+NAMES = [
+    "id",
+    "choices",
+    "delta",
+    "message",
+    "content",
+    "tool_calls",
+    "function",
+    "name",
+    "arguments",
+    "index",
+    "finish_reason",
+    "usage",
+    "completion_tokens",
+    "prompt_tokens_details",
+    "error",
+    "object",
+    "reasoning_content",
+    "text",
+]
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-1, 3) | st.sampled_from(["", "stop", "length", "a<", "{}"]),

@@ -303,3 +303,12 @@ async def test_a_call_cannot_replace_the_request_itself(ask, name) -> None:
     with pytest.raises(ValueError, match=name):
         llm.chat(chat_ctx=ask("x"), extra_kwargs={name: "y"})
     await llm.aclose()
+
+
+async def test_what_cannot_be_sent_is_told_as_it_is(serve) -> None:
+    served = await serve(engine=RuleEngine())
+    chat_ctx = ChatContext()
+    chat_ctx.add_message(role="user", content=[ImageContent(image="data:nonsense")])
+    with pytest.raises(ValueError, match="unpack|data|image"):
+        await served.llm().chat(chat_ctx=chat_ctx).collect()
+    assert not served.chats

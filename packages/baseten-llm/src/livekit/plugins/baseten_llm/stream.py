@@ -74,12 +74,13 @@ class LLMStream(OpenAILLMStream):
     async def _run(self) -> None:
         if (pause := self._not_before - time.monotonic()) > 0:
             await asyncio.sleep(pause)
-        messages = self._messages()
+        # What can't be sent is the caller's mistake, and shows as what it is.
+        body = self._body()
         answer = Answer(self._request.spoken())
         failure: APIError | None = None
         start = time.monotonic()
         try:
-            await self._read(messages, answer)
+            await self._read(body, answer)
         except asyncio.CancelledError:
             # A barge-in: what the model has said until now is billed all the same.
             self._send_usage(answer)
@@ -95,8 +96,8 @@ class LLMStream(OpenAILLMStream):
         if answer.finish_reason == "length":
             logger.info("the answer was cut at its limit of tokens")
 
-    async def _read(self, messages: list[dict[str, Any]], answer: Answer) -> None:
-        stream = await self._open(messages)
+    async def _read(self, body: dict[str, Any], answer: Answer) -> None:
+        stream = await self._open(body)
         try:
             received = stream.response.aiter_bytes()
             now = asyncio.get_running_loop().time
@@ -122,10 +123,8 @@ class LLMStream(OpenAILLMStream):
             if answer.leaked:
                 self._on_leak()
 
-    async def _open(
-        self, messages: list[dict[str, Any]]
-    ) -> openai.AsyncStream[ChatCompletionChunk]:
-        request, tools = self._request, self._tool_fields()
+    async def _open(self, body: dict[str, Any]) -> openai.AsyncStream[ChatCompletionChunk]:
+        request = self._request
 
         async def post(read_timeout: float | None) -> openai.AsyncStream[ChatCompletionChunk]:
             bounds = {**request.timeout.as_dict(), "read": read_timeout}
@@ -133,7 +132,7 @@ class LLMStream(OpenAILLMStream):
             # what isn't JSON yet, which costs tenths of a millisecond each, at every turn.
             return await self._client.post(
                 "/chat/completions",
-                body={**request.body, "messages": messages, **tools},
+                body=body,
                 options={
                     "headers": request.headers,
                     "params": request.query,
@@ -152,16 +151,16 @@ class LLMStream(OpenAILLMStream):
             return await wait_for_start(post, budget=left)
         return await post(self._patience)
 
-    def _messages(self) -> list[dict[str, Any]]:
-        return to_messages(
+    def _body(self) -> dict[str, Any]:
+        request = self._request
+        messages = to_messages(
             self._chat_ctx,
-            fold_system=self._request.fold_system,
-            cache_breakpoints=self._request.cache_breakpoints,
+            fold_system=request.fold_system,
+            cache_breakpoints=request.cache_breakpoints,
         )
-
-    def _tool_fields(self) -> dict[str, Any]:
-        tools = self._tool_ctx.parse_function_tools("openai", strict=self._strict_tool_schema)
-        return {"tools": [_tool(tool) for tool in tools]} if tools else {}
+        tools = self._tool_ctx.parse_function_tools("openai", strict=request.strict_tools)
+        body = {**request.body, "messages": messages}
+        return {**body, "tools": [_tool(tool) for tool in tools]} if tools else body
 
     def _failure(self, exc: Exception, answer: Answer, waited: float) -> APIError:
         failure = failure_of(
