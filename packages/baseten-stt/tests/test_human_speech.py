@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from livekit.agents import APIConnectOptions
+from livekit.agents.stt import SpeechEventType
 from livekit.plugins.baseten_sandbox import Fault, Sandbox
 from livekit.plugins.baseten_sandbox.engines.tones import silence
 
-from .rig import Rig, check_balanced, collect, finals, push
+from .rig import Rig, check_balanced, collect, finals, push, until
 
 pytestmark = [pytest.mark.models, pytest.mark.timeout(300)]
 
@@ -74,3 +75,18 @@ async def test_drops_cost_human_speech_nothing(http_session: aiohttp.ClientSessi
     print(f"word error rate {calm:.3f}, with {len(drops)} drops {stormy:.3f}")
     assert calm < 0.1
     assert abs(stormy - calm) <= 0.01
+
+
+async def test_a_flush_ends_human_speech(http_session: aiohttp.ClientSession):
+    """The burst of silence is enough for a real VAD too, whatever the speech ended on."""
+    async with Sandbox(synthesizer="tones") as sandbox:
+        rig = Rig(sandbox, http_session)
+        stream = rig.stt(enable_partial_transcripts=False).stream()
+        for pcm, _ in _clips():
+            loud = np.flatnonzero(np.abs(pcm) > 800)
+            push(stream, pcm[: loud[-1]])
+            stream.flush()
+            events = await until(stream, SpeechEventType.END_OF_SPEECH)
+            assert len(finals(events)) == 1
+        await stream.aclose()
+        await rig.made[0].aclose()

@@ -80,8 +80,9 @@ async def test_a_drop_during_a_recording_is_made_good(rig: Rig):
     assert event.alternatives[0].text == "all of it"
 
 
-async def test_a_recording_over_a_batch_deployment(rig: Rig):
-    stt = rig.stt(batch_endpoint=rig.sandbox.url("whisper3", "predict"), language="en")
+@pytest.mark.parametrize(("id", "route"), [("whisper3", "predict"), ("whisper4", "run_remote")])
+async def test_a_recording_over_a_batch_deployment(rig: Rig, id: str, route: str):
+    stt = rig.stt(batch_endpoint=rig.sandbox.url(id, route), language="en")
     event = await stt.recognize(_frame("in one request"), conn_options=FAST)
     assert event.alternatives[0].text == "in one request"
     assert event.request_id

@@ -85,15 +85,22 @@ class Link:
             mark = replay.next_mark(self._flushed)
             end = replay.end if mark is None else mark
             while end - self.cursor >= samples:
-                await self._send_audio(replay.read(self.cursor, samples))
+                pcm = replay.read(self.cursor, samples)
+                self.cursor += samples
+                self.timeline.sent(samples)
+                if (delay := self._delay(samples)) > 0:
+                    await asyncio.sleep(delay)
+                await self.ws.send(self.protocol.frame(pcm))
             if mark is None:
-                return
+                if replay.next_mark(self._flushed) is None:
+                    return
+                continue  # it came while audio went out
             await self._send_rest(mark)
             silence = self.protocol.flush_silence()
             self.timeline.insert(silence * samples)
             self._flushed = mark
             for _ in range(silence):
-                await self._pace(samples)
+                await asyncio.sleep(max(0.0, self._delay(samples)))
                 await self.ws.send(self.protocol.frame(bytes(2 * samples)))
             await self._ask(self.protocol.flush(), mark)
 
@@ -110,13 +117,6 @@ class Link:
         for message in messages:
             await self.ws.send(message)
 
-    async def _send_audio(self, pcm: bytes) -> None:
-        count = len(pcm) // 2
-        self.cursor += count
-        self.timeline.sent(count)
-        await self._pace(count)
-        await self.ws.send(self.protocol.frame(pcm))
-
     async def _send_rest(self, end: int) -> None:
         rest = end - self.cursor
         if rest <= 0:
@@ -126,18 +126,18 @@ class Link:
         self.cursor = end
         self.timeline.sent(rest)
         self.timeline.insert(padding)
-        await self._pace(rest + padding)
+        await asyncio.sleep(max(0.0, self._delay(rest + padding)))
         await self.ws.send(self.protocol.frame(pcm + bytes(2 * padding)))
 
-    async def _pace(self, samples: int) -> None:
+    def _delay(self, samples: int) -> float:
+        """Seconds to wait before audio goes out."""
         if self._rate is None:
-            return
+            return 0.0
         now = time.monotonic()
         self._credit = min(self._max_credit, self._credit + (now - self._paced) * self._rate)
         self._credit -= samples
         self._paced = now
-        if self._credit < 0:
-            await asyncio.sleep(-self._credit / self._rate)
+        return -self._credit / self._rate
 
     async def next(self, timeout: float) -> str | bytes | Closed | None:
         """The next message, or how the connection ended; None when nothing came in time.

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any
 
 from livekit.agents import APIError, APIStatusError, stt
-from livekit.agents.utils import aio
 from livekit.plugins.baseten_common import Closed, errors
 
 from .dialer import Connection, Dialer
@@ -38,6 +36,7 @@ class Recognition:
     It holds no reference to the stream object, so that a stream that is dropped can be freed.
 
     Attributes:
+        intake: Takes the audio.
         offset: What is added to every time that is reported, in seconds.
         failures: Attempts in a row in which nothing was recognised and no connection held.
     """
@@ -47,7 +46,6 @@ class Recognition:
         *,
         options: STTOptions,
         dialer: Dialer,
-        audio: aio.Chan[Any],
         emit: Callable[[stt.SpeechEvent], None],
         acquired: Callable[[float, bool], None],
         timeout: float,
@@ -57,7 +55,6 @@ class Recognition:
         Args:
             options: What to open connections with.
             dialer: Opens them.
-            audio: Frames of mono audio at the protocol's rate; anything else in it ends a segment.
             emit: Takes the events.
             acquired: Takes the seconds that each connection took, and whether it was dialled ahead.
             timeout: Seconds for connecting, and for each answer that is due.
@@ -72,10 +69,10 @@ class Recognition:
         # A connection that held this long had a reason to fail of its own.
         self._steady = timeout + options.dead_link_timeout
         self._rate = self._new_protocol().sample_rate
-        self._intake = Intake(audio, sample_rate=self._rate, report=self._report)
-        self._replay = self._intake.replay
+        self.intake = Intake(sample_rate=self._rate, report=self._report)
+        self._replay = self.intake.replay
         self._watch = Watch(self._replay, self._rate)
-        wall = self._intake.wall
+        wall = self.intake.wall
         rate = self._rate
         self._turns = Turns(
             language=options.language,
@@ -113,7 +110,7 @@ class Recognition:
         Raises:
             APIError: the connection failed. Calling this again goes on where the finals end.
         """
-        if self._intake.exhausted:
+        if self.intake.exhausted:
             return
         self.failures += 1
         began, covered = time.monotonic(), self._replay.covered
@@ -174,16 +171,18 @@ class Recognition:
     # --- audio out
 
     async def _send(self) -> None:
-        more = True
         while True:
             async with self._sending:
-                assert self._link is not None
-                await self._link.catch_up()
-                if not more:
+                link = self._link
+                assert link is not None
+                await link.catch_up()
+                if self.intake.closed and link.cursor + link.protocol.frame_samples > (
+                    self._replay.end
+                ):
                     self._ending = True
-                    await self._link.end()
+                    await link.end()
                     return
-            more = await self._intake.take()
+            await self.intake.wait(link.cursor + link.protocol.frame_samples)
 
     def _report(self, seconds: float) -> None:
         self._emit(
@@ -197,7 +196,7 @@ class Recognition:
     def finish(self) -> None:
         """Close an open turn and report the rest of the audio, when the stream ends for good."""
         self._close_turn()
-        self._intake.finish()
+        self.intake.report_usage()
 
     def _close_turn(self) -> None:
         for event in self._turns.close(self._request_id):
@@ -332,9 +331,9 @@ class Recognition:
         silence = options.vad_min_silence_duration_ms / 1000
         if self._forced and unheard > options.partial_transcript_interval_s + silence + 1.5:
             self._close_turn()
-        elif now - self._intake.last > _AUDIO_STOPPED + silence:
+        elif now - self.intake.last > _AUDIO_STOPPED + silence:
             # A muted microphone sends no silence that would end the turn.
-            self._intake.flush()
+            self.intake.flush()
         elif unheard > options.longest_segment + self._timeout and not self._ending:
             raise errors.timed_out(f"{WHAT}: the end of a turn", unheard)
 
@@ -357,7 +356,7 @@ class Recognition:
                 raise
             link.abort()
             self._link = await self._open(connection, start)
-        self._intake.wake()
+        self.intake.wake()
 
     async def _drain(self, link: Link) -> int:
         """End the old connection; where the new one begins.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
+from bisect import bisect_right
 
 __all__ = ["Replay"]
 
@@ -39,8 +39,13 @@ class Replay:
 
     def mark(self) -> None:
         """Note that a segment ends here."""
-        if self.end > self._covered and self.end not in self._marks:
-            insort(self._marks, self.end)
+        if self.end > max(self._covered, self._marks[-1] if self._marks else 0):
+            self._marks.append(self.end)
+
+    def unmark(self) -> None:
+        """Take back a mark at the very end."""
+        if self._marks and self._marks[-1] == self.end:
+            self._marks.pop()
 
     def next_mark(self, after: int) -> int | None:
         """Position of the first mark beyond one."""

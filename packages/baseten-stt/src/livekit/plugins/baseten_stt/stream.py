@@ -53,11 +53,11 @@ class SpeechStream(stt.SpeechStream):
         self._recognition = Recognition(
             options=options,
             dialer=dialer,
-            audio=self._input_ch,
             emit=_weakly(ref, lambda stream, event: stream._send_event(event)),
             acquired=lambda seconds, reused: _report(ref, seconds, reused),
             timeout=conn_options.timeout,
         )
+        self._input_ch = self._recognition.intake  # type: ignore[assignment]
 
     @property
     def start_time_offset(self) -> float:
