@@ -309,6 +309,6 @@ async def test_what_cannot_be_sent_is_told_as_it_is(serve) -> None:
     served = await serve(engine=RuleEngine())
     chat_ctx = ChatContext()
     chat_ctx.add_message(role="user", content=[ImageContent(image="data:nonsense")])
-    with pytest.raises(ValueError, match="unpack|data|image"):
+    with pytest.raises(ValueError, match=r"unpack|data|image"):
         await served.llm().chat(chat_ctx=chat_ctx).collect()
     assert not served.chats
