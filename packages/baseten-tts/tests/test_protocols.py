@@ -152,13 +152,15 @@ def test_orpheus_is_judged_by_its_audio(
     assert isinstance(utterance.closed(Closed(code)), expected)
 
 
-def test_orpheus_owes_audio_for_each_full_buffer_and_after_the_end() -> None:
+def test_orpheus_owes_audio_for_a_full_buffer_and_after_the_end() -> None:
     utterance = OrpheusUtterance(Options(voice="tara", buffer_size=3))
     utterance.say("one two ")
     assert not utterance.due
     utterance.say("three ")
     assert utterance.due
-    utterance.receive(bytes(48000))
+    utterance.receive(bytes(4096))
+    assert not utterance.due
+    utterance.say("four five six seven ")
     assert not utterance.due
     utterance.end()
     assert utterance.due

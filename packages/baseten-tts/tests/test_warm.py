@@ -177,6 +177,21 @@ async def test_they_are_given_up_when_nobody_speaks(
     await is_warm(tts, sandbox)
 
 
+async def test_a_tts_that_is_dropped_stops_connecting_ahead(
+    sandbox: Sandbox, listen: Listen
+) -> None:
+    tts: TTS | None = TTS(api_key=sandbox.api_key, model_endpoint=sandbox.tts_endpoint)
+    assert tts is not None
+    await listen(tts, "hello")
+    task = tts._requests._task
+    assert task is not None
+    assert not task.done()
+    tts = None
+    gc.collect()
+    await asyncio.wait([task], timeout=5)
+    assert task.cancelled()
+
+
 async def test_a_tts_that_is_dropped_leaves_nothing_open(sandbox: Sandbox, listen: Listen) -> None:
     tts: TTS | None = TTS(api_key=sandbox.api_key, model_endpoint=sandbox.tts_websocket_endpoint)
     assert tts is not None

@@ -13,7 +13,7 @@ from livekit.plugins.baseten_common import Closed
 
 from ..options import Options
 from ..words import WordStream, spoken_units
-from . import SECONDS_PER_WORD, Audio, Event, Failed, Finished
+from . import Audio, Event, Failed, Finished
 from .http_audio import AudioBody, judge
 
 __all__ = ["SAMPLE_RATE", "OrpheusPredict", "OrpheusUtterance"]
@@ -100,12 +100,11 @@ class OrpheusUtterance:
 
     @property
     def due(self) -> bool:
-        """After the end, or when a full buffer of words has brought no plausible audio yet."""
-        if self._ended:
-            return True
-        full = self._frames - self._frames % self._options.buffer_size
-        units = min(full, self._units)
-        return self._bytes / _BYTES_PER_SECOND < units * SECONDS_PER_WORD
+        """After the end, or when a full buffer of words has brought no audio at all.
+
+        How many words the server still gathers then depends on where it finds sentences.
+        """
+        return self._ended or (self._frames >= self._options.buffer_size and not self._bytes)
 
 
 class OrpheusPredict:
