@@ -251,6 +251,30 @@ async def test_an_interruption_silences_the_browser_at_once(sandbox: Sandbox) ->
         assert len(browser.audio[0]) == heard  # what was on its way was taken back
 
 
+@pytest.mark.parametrize("ended", [True, False])
+async def test_a_browser_that_silences_itself_first(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, ended: bool
+) -> None:
+    """The page doesn't wait for the sandbox: what it played is known before the agent stops."""
+    path = agent_file(tmp_path, TALKATIVE_AGENT)
+    async with (
+        Sandbox(transcriber="tones", synthesizer="tones", agent=path) as sandbox,
+        visit(sandbox, plays=False) as browser,
+    ):
+        await browser.until(lambda: len(browser.of("words")) >= 3)
+        if ended:
+            await browser.until(lambda: browser.of("speech_end"))
+        await browser.tell("interrupt")
+        await browser.tell("finished", segment=0, position=1.0)
+        (said,) = await browser.until(lambda: browser.of("said"))
+        assert said["interrupted"] is True
+        assert 0 < len(said["text"].split()) < 60
+        await browser.tell("text", text="go on")
+        await browser.until(lambda: len(browser.of("speech")) == 2)
+    complaints = [r for r in caplog.records if "synchronizer" in r.getMessage().lower()]
+    assert not complaints
+
+
 async def test_speech_interrupts_the_agent(tmp_path: Path) -> None:
     path = agent_file(tmp_path, TALKATIVE_AGENT)
     async with (

@@ -22,6 +22,7 @@ SPEAKER_RATE = 24000
 
 _BACKLOG = 250  # messages of 20 ms: 5 s, far more than a session that keeps up ever leaves
 _CLEAR_ANSWER = 0.5
+_MOMENT = 0.02
 _LATE = 3.0
 
 
@@ -67,7 +68,10 @@ class _Segment:
         started_at: Monotonic time when it began to sound.
         heard: Seconds that sounded in all; ``None`` while it may still sound.
         ended: Whether all its audio is handed in.
-        cleared: Whether it was cut.
+        stopped_at: Seconds that sounded when the browser fell silent of itself, before the
+            framework cut it: its listener wished so, or left.
+        cut: Whether that is so.
+        cleared: Whether the framework cut it.
         watch: Runs when the browser's word is overdue.
     """
 
@@ -76,11 +80,15 @@ class _Segment:
     started_at: float | None = None
     heard: float | None = None
     ended: bool = False
+    stopped_at: float | None = None
+    cut: bool = False
     cleared: bool = False
     watch: asyncio.TimerHandle | None = field(default=None, repr=False)
 
-    def by_clock(self) -> float:
-        """How much must have sounded by now."""
+    def sounded(self) -> float:
+        """Seconds that have sounded by now, as far as is known."""
+        if self.stopped_at is not None:
+            return self.stopped_at
         if self.started_at is None:
             return 0.0
         return min(time.monotonic() - self.started_at, self.pushed)
@@ -120,9 +128,11 @@ class BrowserSpeaker(io.AudioOutput):
             segment = self._segment = _Segment(self._numbers)
             self._numbers += 1
             self._open[segment.number] = segment
+            if self._gone:
+                self._stop(segment)
             self._link.send("speech", segment=segment.number)
             self._on_first_audio()
-        if segment.cleared:
+        if segment.cleared or self._gone:
             return
         segment.pushed += frame.duration
         self._link.send_audio(bytes(frame.data))
@@ -135,12 +145,11 @@ class BrowserSpeaker(io.AudioOutput):
             return
         segment.ended = True
         self._link.send("speech_end", segment=segment.number)
-        if self._gone:
-            self._silenced(segment, segment.by_clock())
-        elif segment.heard is not None:
+        if segment.heard is not None:
             self._silenced(segment, segment.heard)
-        elif not segment.cleared:
-            self._watch(segment, segment.pushed - segment.by_clock() + _LATE)
+        elif segment.watch is None:
+            left = segment.pushed - segment.sounded() + _LATE
+            self._watch(segment, left if segment.stopped_at is None else _MOMENT)
 
     def clear_buffer(self) -> None:
         """Silence the browser at once."""
@@ -150,10 +159,11 @@ class BrowserSpeaker(io.AudioOutput):
         self._link.send("clear")
         for segment in list(self._open.values()):
             segment.cleared = True
-            if self._gone:
-                self._silenced(segment, segment.by_clock())
-            elif segment.heard is None:
-                self._watch(segment, _CLEAR_ANSWER)
+            if segment.heard is None:
+                # Not even an answer that is known is told at once: the framework clears the
+                # audio a moment before it ends the words.
+                known = segment.stopped_at is not None
+                self._watch(segment, _MOMENT if known else _CLEAR_ANSWER)
 
     def pause(self) -> None:
         """Hold the browser's playback."""
@@ -179,15 +189,32 @@ class BrowserSpeaker(io.AudioOutput):
     def finished(self, number: int, position: float) -> None:
         """The browser is done with a segment, heard to its end or cut."""
         segment = self._open.get(number)
-        if segment is not None and segment.heard is None:
-            self._silenced(segment, min(max(position, 0.0), segment.pushed))
+        if segment is None or segment.heard is not None:
+            return
+        position = min(max(position, 0.0), segment.pushed)
+        if segment.cut and not segment.cleared:
+            # The framework is about to stop what still makes audio and words for it; to hear of
+            # the end before would confuse it.
+            segment.stopped_at = position
+            self._watch(segment, _CLEAR_ANSWER)
+        else:
+            self._silenced(segment, position)
+
+    def cut(self) -> None:
+        """The listener silenced the browser, and the framework is told to stop."""
+        for segment in self._open.values():
+            segment.cut = True
 
     def end(self) -> None:
         """The browser is gone: nothing plays any more."""
         self._gone = True
-        for segment in list(self._open.values()):
-            segment.cleared = True
-            self._silenced(segment, segment.by_clock())
+        for segment in self._open.values():
+            self._stop(segment)
+            self._watch(segment, _CLEAR_ANSWER)
+
+    @staticmethod
+    def _stop(segment: _Segment) -> None:
+        segment.stopped_at, segment.cut = segment.sounded(), True
 
     def _watch(self, segment: _Segment, seconds: float) -> None:
         if segment.watch is not None:
@@ -199,7 +226,7 @@ class BrowserSpeaker(io.AudioOutput):
         if self._paused and not segment.cleared:
             self._watch(segment, _LATE)
         else:
-            self._silenced(segment, segment.by_clock())
+            self._silenced(segment, segment.sounded())
 
     def _silenced(self, segment: _Segment, heard: float) -> None:
         """Nothing more of it will sound; the framework hears so once it has marked the end."""
@@ -208,7 +235,8 @@ class BrowserSpeaker(io.AudioOutput):
             segment.watch.cancel()
             segment.watch = None
         if segment.ended and self._open.pop(segment.number, None) is not None:
-            self.on_playback_finished(playback_position=heard, interrupted=segment.cleared)
+            interrupted = segment.cleared or segment.cut
+            self.on_playback_finished(playback_position=heard, interrupted=interrupted)
 
 
 class BrowserWords(io.TextOutput):

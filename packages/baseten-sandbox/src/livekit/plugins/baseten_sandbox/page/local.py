@@ -143,6 +143,7 @@ class LocalAgent:
         if self._session is not None:
             with contextlib.suppress(RuntimeError):
                 self._session.interrupt()
+                self._speaker.cut()
 
     def type(self, text: str) -> None:
         """Let the agent answer typed words."""
