@@ -24,6 +24,7 @@ __all__ = ["Recognition"]
 
 _TICK = 0.5  # seconds between looks at the clock
 _HASTE = 0.05  # the same, while a hand-over is due
+_PARTIAL_LATE = 2.0  # seconds that a partial may come late before what is quiet is silence
 _AUDIO_STOPPED = 1.0  # seconds without audio in mid-turn, after which the turn is ended
 _LEAD = 0.3  # seconds of silence that a new connection hears before what is new
 _DRAIN = 2.0  # seconds that the old connection has to say whether speech was under way
@@ -314,13 +315,15 @@ class Recognition:
         if self._turns.speaking:
             self._look_at_turn(now)
         else:
+            patience = self._timeout
+            if options.enable_partial_transcripts:
+                patience = min(patience, options.partial_transcript_interval_s + _PARTIAL_LATE)
+            longest = max(30.0, float(options.final_transcript_max_duration_s))
             self._watch.forget_silence(
                 now,
                 link.cursor,
-                patience=self._timeout,
-                longest=max(30.0, float(options.final_transcript_max_duration_s))
-                + options.dead_link_timeout
-                + self._timeout,
+                patience=patience,
+                longest=longest + options.dead_link_timeout + self._timeout,
             )
         if now - link.opened > options.max_connection_age:
             self._handover.want()

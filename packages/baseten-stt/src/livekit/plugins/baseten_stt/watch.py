@@ -37,12 +37,14 @@ class Watch:
         self._started = self._looked_at = time.monotonic()
         self._looked = 0
         self._sounds: deque[tuple[int, int]] = deque()
+        self._recent: deque[tuple[float, int]] = deque()
         self._sent: deque[tuple[float, int]] = deque()
         self._warned: set[str] = set()
 
     def restart(self) -> None:
         """Note that a new connection began."""
         self.loud = 0.0
+        self._recent.clear()
         self._sent.clear()
 
     def look(self, now: float) -> None:
@@ -77,16 +79,25 @@ class Watch:
             now: The monotonic clock.
             cursor: The position up to which audio was sent.
             patience: Seconds that the server has to report speech.
-            longest: Seconds that the longest segment may take, with its answer.
+            longest: Seconds after which any segment has had its answer.
         """
-        self._sent.append((now, cursor))
-        while self._sent[0][0] < now - patience:
-            _, sent = self._sent.popleft()
-            quiet = min(sent, self._sounds[0][0]) if self._sounds else sent
-            outdated = min(sent, cursor - round(longest * self._rate))
-            self._replay.cover(max(quiet - round(_LEAD * self._rate), outdated))
+        for sent in (self._recent, self._sent):
+            sent.append((now, cursor))
+        had = _passed(self._recent, now - patience)
+        quiet = min(had, self._sounds[0][0]) if self._sounds else had
+        # Sound may be speech whose transcript is late; after this long it can't be.
+        outdated = _passed(self._sent, now - longest)
+        self._replay.cover(max(quiet - round(_LEAD * self._rate), outdated))
 
     def _warn(self, text: str, *args: object) -> None:
         if text not in self._warned:
             self._warned.add(text)
             logger.warning(text, *args)
+
+
+def _passed(sent: deque[tuple[float, int]], before: float) -> int:
+    """The position that had been sent at a time; what is older is forgotten."""
+    position = 0
+    while sent[0][0] < before:
+        _, position = sent.popleft()
+    return position
