@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import os
 import re
 import shlex
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from livekit.plugins.baseten_sandbox.cli import main
+from livekit.plugins.baseten_sandbox.progress import ProgressBar
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
@@ -84,3 +86,22 @@ def test_a_fault_file_that_makes_no_sense_is_one_clear_line(
     path.write_text('[{"do": "explode"}]')
     assert main(["--tones", "--port", "0", "--faults", str(path)]) == 1
     assert "do is one of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_the_progress_bar_fills_on_a_terminal_and_is_gone_afterwards(live: bool) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return live
+
+    terminal = Terminal()
+    bar = ProgressBar(2, stream=terminal)
+    bar.step("loading one")
+    bar.step("loading two")
+    bar.finish()
+    shown = terminal.getvalue()
+    if live:
+        assert shown.index("loading one") < shown.index("█") < shown.index("loading two")
+        assert shown.endswith("\r\x1b[K")
+    else:
+        assert shown == "[1/2] loading one\n[2/2] loading two\n"

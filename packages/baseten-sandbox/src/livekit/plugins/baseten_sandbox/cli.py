@@ -155,14 +155,17 @@ async def _serve(options: argparse.Namespace) -> None:
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(number, stop.set)
     async with sandbox:
-        steps = parts(sandbox.engines)
+        # A replay may well need no model at all; where it does, one is loaded when it is.
+        steps = [] if options.replay else parts(sandbox.engines)
         bar = ProgressBar(len(steps))
-        for name, load in steps:
-            if stop.is_set():
-                return
-            bar.step(f"loading {name}")
-            await loop.run_in_executor(None, load)
-        bar.finish()
+        try:
+            for name, load in steps:
+                bar.step(f"loading {name}")
+                await loop.run_in_executor(None, load)
+                if stop.is_set():
+                    return
+        finally:
+            bar.finish()
         exports = " ".join(f"{k}={shlex.quote(v)}" for k, v in sandbox.environ().items())
         sys.stdout.write(
             f"Ready on {sandbox.origin} after {time.monotonic() - began:.1f} s. "
