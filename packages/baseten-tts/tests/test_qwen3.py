@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextvars
 import dataclasses
 import json
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from livekit.agents.types import USERDATA_TIMED_TRANSCRIPT
 from livekit.agents.voice.io import TimedString
 from livekit.plugins import baseten_tts
 from livekit.plugins.baseten_common import timeout
-from livekit.plugins.baseten_sandbox import Fault, Sandbox
+from livekit.plugins.baseten_sandbox import BackgroundSandbox, Fault, Sandbox
 from livekit.plugins.baseten_sandbox.engines.tones import read
 from livekit.plugins.baseten_tts import TTS
 from livekit.plugins.baseten_tts.protocols.registry import DIALECTS
@@ -337,6 +338,50 @@ async def test_managing_voices_has_bounds_and_clear_errors(
     sandbox.faults.add(Fault(do="close", code=1011, on="receive"))
     with pytest.raises(APIError, match="1011"):
         await baseten_tts.list_voices(**here, api_key=sandbox.api_key)
+    sandbox.faults.add(Fault(do="send", payload="not json"))
+    with pytest.raises(APIError, match="isn't JSON"):
+        await baseten_tts.list_voices(**here, api_key=sandbox.api_key)
+    sandbox.faults.add(Fault(do="send", payload={"type": "error", "message": "no such thing"}))
+    with pytest.raises(APIError, match="no such thing"):
+        await baseten_tts.list_voices(**here, api_key=sandbox.api_key)
+
+
+def test_voices_are_managed_from_a_script_too() -> None:
+    with BackgroundSandbox(transcriber="tones", synthesizer="tones") as sandbox:
+        asking = baseten_tts.list_voices(
+            model_endpoint=sandbox.qwen_tts_endpoint, api_key=sandbox.api_key
+        )
+        # A context of its own, without the HTTP session of the other tests.
+        voices = contextvars.Context().run(asyncio.run, asking)
+    assert "vivian" in voices["voices"]
+
+
+async def test_a_clip_that_is_gone_is_told_once(
+    qwen: Qwen, listen: Listen, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    clip = tmp_path / "me.wav"
+    clip.write_bytes(b"RIFF of my voice")
+    tts = qwen(voice="", task_type="Base", ref_audio=str(clip), warm_sockets=0)
+    clip.unlink()
+    with pytest.raises(APIError, match="ref_audio can't be read") as caught:
+        await listen(tts, "Hello.", conn_options=AGAIN)
+    assert not caught.value.retryable
+    assert sandbox.sessions == []
+    clip.write_bytes(b"RIFF of my new voice")
+    tts.update_options(ref_audio=str(clip))
+    assert await listen(tts, "Hello.", conn_options=AGAIN) == ["Hello."]
+    clip.write_bytes(b"RIFF of my other voice")
+    tts.update_options(ref_audio=str(clip))
+    await listen(tts, "Hello.", conn_options=AGAIN)
+    sent = [base64.b64decode(s.received_json[0]["ref_audio"]) for s in sandbox.sessions]
+    assert sent == [b"RIFF of my new voice", b"RIFF of my other voice"]
+
+
+async def test_too_large_a_clip_is_refused_at_once(tmp_path: Path) -> None:
+    clip = tmp_path / "me.wav"
+    clip.write_bytes(bytes(3 * 2**20 + 1))
+    with pytest.raises(ValueError, match="must have"):
+        TTS(api_key="k", model="qwen3-tts", model_id="abcd", ref_audio=str(clip))
 
 
 async def test_a_json_model_is_spoken_through(make: Make, listen: Listen, sandbox: Sandbox) -> None:

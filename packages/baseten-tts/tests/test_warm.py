@@ -165,6 +165,16 @@ async def test_one_on_its_way_is_waited_for(make: Make, sandbox: Sandbox) -> Non
     assert sandbox.sessions[0].received_texts  # the one of prewarm(), not a second one
 
 
+async def test_one_that_hangs_is_not_waited_for_all_the_time(make: Make, sandbox: Sandbox) -> None:
+    sandbox.faults.add(Fault(do="park"))
+    tts = make()
+    tts.prewarm()
+    await sandbox.wait_sessions(1)
+    options = APIConnectOptions(max_retry=0, timeout=2.0)
+    await tts.synthesize("hello", conn_options=options).collect()
+    assert sandbox.sessions[1].received_texts
+
+
 async def test_they_are_given_up_when_nobody_speaks(
     make: Make, listen: Listen, sandbox: Sandbox
 ) -> None:

@@ -100,13 +100,14 @@ class WarmSockets:
         """
         start = time.monotonic()
         line = self._pop(prelude)
-        # One on its way is closer than one dialled now.
         if line is None and self._under_way:
-            await asyncio.wait(self._under_way, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            # One on its way is closer than one dialled now, unless it hangs.
+            await asyncio.wait(
+                self._under_way, timeout=limit / 2, return_when=asyncio.FIRST_COMPLETED
+            )
             line = self._pop(prelude)
         if line is None:
-            left = max(start + limit - time.monotonic(), 0.05)
-            line = await self.dial(prelude, limit=left)
+            line = await self.dial(prelude, limit=start + limit - time.monotonic())
         line.acquire_time = time.monotonic() - start
         self._end_pauses()
         self.warm()
