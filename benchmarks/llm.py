@@ -151,7 +151,10 @@ async def measure(
     cost: dict[str, list[float]] = {name: [] for name in clients}
     try:
         for turn in range(answers + 3):
-            for name, client in clients.items():
+            # Each in turn goes first, so that none always follows the same one.
+            names = [*clients][turn % len(clients) :] + [*clients][: turn % len(clients)]
+            for name in names:
+                client = clients[name]
                 start, cpu, seen, at = time.perf_counter(), time.process_time(), 0, 0.0
                 async for _ in client.answer(dialogue, tokens):
                     at = at or time.perf_counter() - start
