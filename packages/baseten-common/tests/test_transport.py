@@ -68,7 +68,9 @@ async def test_messages_pass_both_ways_with_the_key_in_the_header(
     ws = await transport(session).connect(endpoint(origin), what="x", timeout=5)
     await ws.send("text")
     await ws.send(b"bytes")
+    await ws.send("your key, s3cret, is wrong")
     assert [await ws.receive(), await ws.receive()] == ["text", b"bytes"]
+    assert await ws.receive() == "your key, [api key], is wrong"
     assert ws.acquire_time > 0
     await ws.close()
     assert ws.closed
@@ -235,8 +237,9 @@ async def test_a_refused_handshake_gives_the_server_s_words(
     error = caught.value
     assert (error.status_code, error.request_id) == (status, "r7")
     assert error.retryable == (status in (408, 429, 500, 503, 504))
-    chain = [error, error.__cause__, error.__context__ if not error.__suppress_context__ else None]
-    assert "s3cret" not in repr(chain) + caplog.text
+    # aiohttp's exception holds the request's headers, and some loggers follow hidden links too.
+    assert error.__cause__ is error.__context__ is None
+    assert "s3cret" not in repr(error) + caplog.text
 
 
 async def test_a_silent_peer_times_out(session: aiohttp.ClientSession) -> None:

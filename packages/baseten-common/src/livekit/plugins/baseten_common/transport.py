@@ -5,6 +5,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -94,49 +95,50 @@ class Transport:
         start = time.monotonic()
         reported = -_COLD_START_REPORT
         while True:
-            try:
-                return await self._dial_any(urls, what, timeout, heartbeat)
-            except _Refused as refused:
-                waited = time.monotonic() - start
-                cold = errors.is_cold_start(refused.status, refused.body)
-                if not cold or waited + _COLD_START_PAUSE > cold_start_timeout:
-                    raise refused.error from None
-                if waited - reported >= _COLD_START_REPORT:
-                    reported = waited
-                    logger.info(
-                        "%s: the deployment is starting, waited %.0f s of %.0f s",
-                        what,
-                        waited,
-                        cold_start_timeout,
-                    )
+            dialled = await self._dial_any(urls, what, timeout, heartbeat)
+            if isinstance(dialled, WebSocket):
+                return dialled
+            waited = time.monotonic() - start
+            cold = errors.is_cold_start(dialled.status, dialled.body)
+            if not cold or waited + _COLD_START_PAUSE > cold_start_timeout:
+                try:
+                    raise dialled.error
+                finally:
+                    del dialled
+            if waited - reported >= _COLD_START_REPORT:
+                reported = waited
+                logger.info(
+                    "%s: the deployment is starting, waited %.0f s of %.0f s",
+                    what,
+                    waited,
+                    cold_start_timeout,
+                )
             await asyncio.sleep(_COLD_START_PAUSE)
 
     async def _dial_any(
         self, urls: tuple[str, ...], what: str, timeout: float, heartbeat: float | None
-    ) -> WebSocket:
+    ) -> WebSocket | _Refused:
         known = self._answering.get(urls)
         first, *others = (known,) if known else urls
-        try:
-            ws = await self._dial(first, what, timeout, heartbeat)
-        except _Refused as refused:
-            if refused.status not in (400, 404) or not others:
-                raise
-            try:
-                ws = await self._dial(others[0], what, timeout, heartbeat)
-            except _Refused:
-                raise refused from None  # the documented path's answer is the one that tells
-        self._answering[urls] = ws.url
-        return ws
+        dialled = refused = await self._dial(first, what, timeout, heartbeat)
+        if isinstance(refused, _Refused) and refused.status in (400, 404) and others:
+            dialled = await self._dial(others[0], what, timeout, heartbeat)
+        if isinstance(dialled, WebSocket):
+            self._answering[urls] = dialled.url
+            return dialled
+        return refused  # the documented path's answer is the one that tells
 
     async def _dial(
         self, url: str, what: str, timeout: float, heartbeat: float | None
-    ) -> WebSocket:
+    ) -> WebSocket | _Refused:
         start = time.perf_counter()
         session = self.session
         if _handshake_trace not in session.trace_configs:
             session.trace_configs.append(_handshake_trace)
         answer = _Answer()
         token = _answer.set(answer)
+        # Raised outside of the handlers, so that aiohttp's exception isn't even the context.
+        failure: APIError
         try:
             async with deadline(timeout):
                 ws = await session.ws_connect(
@@ -147,22 +149,26 @@ class Transport:
                     timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
                 )
         except asyncio.TimeoutError:
-            raise errors.timed_out(f"{what}: connecting", timeout) from None
+            failure = errors.timed_out(f"{what}: connecting", timeout)
         except Exception as e:
-            error = errors.from_exception(e, what=what, body=answer.body, key=self.api_key)
+            failure = errors.from_exception(e, what=what, body=answer.body, key=self.api_key)
             if isinstance(e, aiohttp.WSServerHandshakeError):
-                raise _Refused(e.status, answer.body, error) from None
-            raise error from None
+                return _Refused(e.status, answer.body, failure)
+        else:
+            return WebSocket(
+                ws,
+                url=url,
+                what=what,
+                key=self.api_key,
+                request_id=answer.request_id,
+                acquire_time=time.perf_counter() - start,
+            )
         finally:
             _answer.reset(token)
-        return WebSocket(
-            ws,
-            url=url,
-            what=what,
-            key=self.api_key,
-            request_id=answer.request_id,
-            acquire_time=time.perf_counter() - start,
-        )
+        try:
+            raise failure
+        finally:
+            del failure  # its traceback holds this frame
 
     @contextlib.asynccontextmanager
     async def post(
@@ -193,12 +199,7 @@ class Transport:
         limits = aiohttp.ClientTimeout(
             total=None, connect=timeout, sock_connect=timeout, sock_read=read_timeout
         )
-        try:
-            response = await self.session.post(
-                url, json=json, headers=self._headers, timeout=limits, allow_redirects=False
-            )
-        except Exception as e:
-            raise errors.from_exception(e, what=what, key=self.api_key) from None
+        response = await self._post(url, json, what, limits)
         try:
             if not 200 <= response.status < 300:
                 raise errors.from_status(
@@ -211,6 +212,21 @@ class Transport:
             yield HTTPStream(response, what=what, key=self.api_key)
         finally:
             response.close()
+
+    async def _post(
+        self, url: str, json: Mapping[str, Any], what: str, limits: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
+        failure: APIError
+        try:
+            return await self.session.post(
+                url, json=json, headers=self._headers, timeout=limits, allow_redirects=False
+            )
+        except Exception as e:
+            failure = errors.from_exception(e, what=what, key=self.api_key)
+        try:
+            raise failure
+        finally:
+            del failure
 
     async def wake(self, endpoint: Endpoint, *, timeout: float = 10.0) -> None:
         """Ask Baseten to start a deployment that was scaled to zero. Returns before it is up.
@@ -286,14 +302,13 @@ async def _error_body(response: aiohttp.ClientResponse) -> bytes:
     return body
 
 
-class _Refused(Exception):
+@dataclass
+class _Refused:
     """A handshake that the server answered with something other than 101."""
 
-    def __init__(self, status: int, body: bytes, error: APIError) -> None:
-        super().__init__(status)
-        self.status = status
-        self.body = body
-        self.error = error
+    status: int
+    body: bytes
+    error: APIError
 
 
 class _Answer:

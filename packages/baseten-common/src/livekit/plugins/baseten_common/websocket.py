@@ -115,7 +115,9 @@ class WebSocket:
             except asyncio.TimeoutError:
                 raise errors.timed_out(self._what, timeout or 0.0) from None
         if inbox.messages:
-            return inbox.take()
+            message = inbox.take()
+            # A server may say the key back, in words that end up in an error or a log.
+            return self._key.redact(message) if isinstance(message, str) else message
         assert inbox.closed is not None
         return inbox.closed
 
