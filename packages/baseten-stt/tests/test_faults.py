@@ -173,6 +173,29 @@ async def test_a_segment_that_always_fails_is_left_out(rig: Rig, caplog):
     assert "left out" in caplog.text
 
 
+async def test_an_end_without_the_final_of_what_was_shown_is_no_success(rig: Rig):
+    rig.sandbox.faults.add(Fault(do="drop", on="send", match=_FINAL))
+    stream = rig.stt(partial_transcript_interval_s=0.3).stream(conn_options=FAST)
+    push(stream, np.concatenate([silence(0.3), speak("shown but never final")[0]]))
+    stream.end_input()
+    assert finals(await collect(stream)) == ["shown but never final"]
+    assert len(rig.sandbox.sessions) == 2
+
+
+@pytest.mark.parametrize("model", ["whisper", "qwen3-asr"])
+async def test_a_message_that_comes_twice_counts_once(rig: Rig, model: str):
+    endpoint = rig.sandbox.stt_endpoint if model == "whisper" else rig.sandbox.qwen_stt_endpoint
+    rig.sandbox.faults.add(Fault(do="duplicate", on="send", match=_FINAL, count=None))
+    stream = rig.stt(model=model, model_endpoint=endpoint).stream(conn_options=FAST)
+    for text in ("once only", "and this too"):
+        push(stream, np.concatenate([silence(0.3), speak(text, gap=0.05)[0]]))
+        stream.flush()
+    stream.end_input()
+    events = await collect(stream)
+    check_balanced(events)
+    assert finals(events) == ["once only", "and this too"]
+
+
 async def test_an_unanswered_end_of_audio_ends_with_an_error(rig: Rig):
     rig.sandbox.faults.add(Fault(do="drop", on="send", match='"finished"'), times=None)
     options = APIConnectOptions(max_retry=1, retry_interval=0.01, timeout=0.5)

@@ -294,8 +294,8 @@ def test_qwen_counts_its_commits():
     protocol.frame(b"\0\0" * 800)
     assert len(protocol.end()) == 1
     assert not protocol.ended
-    for left in (True, False):
-        protocol.receive(_final(segments=[{"text": "x"}], is_end_of_audio_flush=True))
+    for text, left in (("x", True), ("x", True), ("y", False)):
+        protocol.receive(_final(segments=[{"text": text}], is_end_of_audio_flush=True))
         assert protocol.due is left
     assert protocol.ended
 

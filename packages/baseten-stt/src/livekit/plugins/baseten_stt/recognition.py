@@ -164,8 +164,11 @@ class Recognition:
         self._watch.restart()
         try:
             await link.open()
-        except BaseException:
+        except BaseException as e:
+            closed = link.ws.closed
             link.abort()
+            if closed and isinstance(e, APIError):
+                raise self._broken(link, closed) from None
             raise
         return link
 
@@ -220,6 +223,8 @@ class Recognition:
                 for heard in link.read(message):
                     self._hear(link, heard)
             if link.protocol.ended:
+                if self._turns.speaking and not self._forced:
+                    self._lose(link, Lost(APIError(f"{WHAT}: a turn ended without its final")))
                 self._replay.cover(link.cursor)
                 return
             now = time.monotonic()

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from ..languages import qwen_name
 from ..options import STTOptions
-from .base import Alive, Defaults, Heard
+from .base import Alive, Defaults, Heard, Transcript
 from .transcription import read_error, read_message, read_transcript
 
 __all__ = ["Qwen3ASRProtocol"]
@@ -42,6 +42,7 @@ class Qwen3ASRProtocol:
         self._commits = 0
         self._uncommitted = False
         self._ending = False
+        self._last_final: Transcript | None = None
 
     @property
     def due(self) -> bool:
@@ -134,6 +135,10 @@ class Qwen3ASRProtocol:
         if kind not in (None, "transcription"):
             return [Alive()]
         transcript = read_transcript(parsed)
-        if transcript.final and transcript.flushed and self._commits:
-            self._commits -= 1
+        if transcript.final:
+            if transcript.text and transcript == self._last_final:
+                return [Alive()]  # the same message twice
+            self._last_final = transcript
+            if transcript.flushed and self._commits:
+                self._commits -= 1
         return [transcript]
