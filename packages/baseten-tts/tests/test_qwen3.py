@@ -266,6 +266,30 @@ async def test_an_idle_session_is_kept_alive(http_context: None, hurry: None) ->
         await tts.aclose()
 
 
+@KINDS
+async def test_a_text_that_pauses_is_waited_for(
+    http_context: None, monkeypatch: pytest.MonkeyPatch, deployment: str
+) -> None:
+    monkeypatch.setattr("livekit.plugins.baseten_tts.utterance._PAUSE", 0.1)
+    async with Sandbox(transcriber="tones", synthesizer="tones", idle_limit=0.6) as sandbox:
+        tts = TTS(
+            api_key=sandbox.api_key,
+            model="qwen3-tts",
+            model_endpoint=sandbox.url(deployment, "websocket"),
+            voice="vivian",
+            warm_sockets=0,
+        )
+        async with tts.stream(conn_options=ONCE) as stream:
+            stream.push_text("Let me see. ")
+            # Eight of them take longer than the server waits for a message.
+            await sandbox.wait_message({"type": "input.text", "text": ""}, count=8)
+            stream.push_text("There it is.")
+            stream.end_input()
+            said = heard([bytes(event.frame.data) async for event in stream])
+        assert said == ["Let", "me", "see.", "There", "it", "is."]
+        await tts.aclose()
+
+
 async def test_a_server_that_takes_a_sign_of_life_for_an_utterance_is_left_in_peace(
     qwen: Qwen, listen: Listen, sandbox: Sandbox, hurry: None
 ) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -17,6 +18,7 @@ from .warm import WarmSockets
 __all__ = ["WHAT", "Conversation", "failure"]
 
 WHAT = "text-to-speech"
+_PAUSE = 12.0  # seconds of the text after which a server may want a sign of life
 
 
 def failure(
@@ -91,6 +93,7 @@ class _Exchange:
         self._utterance = conversation._utterance(line)
         self._heard = False
         self._due_since: float | None = None
+        self._sent_at = 0.0
 
     async def run(self, script: Script, playback: Playback) -> None:
         ws = self._line.ws
@@ -118,6 +121,7 @@ class _Exchange:
                     ws.abort()
 
     async def _send(self, script: Script) -> None:
+        lingering = asyncio.create_task(self._linger(), name="baseten.tts.linger")
         try:
             await self._post(self._utterance.open())
             async for part in script.parts():
@@ -127,10 +131,20 @@ class _Exchange:
             # Wakes the reader, which has the server's reason if there is one.
             self._line.ws.abort()
             raise
+        finally:
+            await aio.cancel_and_wait(lingering)
+
+    async def _linger(self) -> None:
+        with contextlib.suppress(APIError):  # the next text finds out
+            while True:
+                await asyncio.sleep(_PAUSE)
+                if time.monotonic() - self._sent_at >= _PAUSE:
+                    await self._post(self._utterance.linger())
 
     async def _post(self, messages: list[str]) -> None:
         # Counted from when the messages are on their way, not from when they are through.
         self._note_progress(only_new=True)
+        self._sent_at = time.monotonic()
         for message in messages:
             try:
                 async with timeout(self._c._limit):

@@ -85,6 +85,9 @@ class Utterance(Protocol):
     def say(self, text: str) -> list[str]:
         """What to send for more text, cut anywhere."""
 
+    def linger(self) -> list[str]:
+        """What to send while the text pauses, so that the server goes on waiting for it."""
+
     def end(self) -> list[str]:
         """What to send after the last of the text."""
 

@@ -59,6 +59,10 @@ class OrpheusUtterance:
         """The words that are complete, one a frame."""
         return self._frame(self._words.push(text))
 
+    def linger(self) -> list[str]:
+        """Nothing: the server waits as long as it takes."""
+        return []
+
     def end(self) -> list[str]:
         """The last word and the end marker."""
         frames = self._frame(self._words.end())

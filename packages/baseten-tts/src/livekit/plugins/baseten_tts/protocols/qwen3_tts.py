@@ -104,6 +104,10 @@ class Qwen3Utterance:
         parts = [text[i : i + _MAX_TEXT] for i in range(0, len(text), _MAX_TEXT)]
         return [json.dumps({"type": "input.text", "text": part}) for part in parts]
 
+    def linger(self) -> list[str]:
+        """Text without a character, since the server gives up after 30 s without a message."""
+        return [json.dumps({"type": "input.text", "text": ""})]
+
     def end(self) -> list[str]:
         """The request to speak the rest."""
         self._units += sum(map(spoken_units, self._words.end()))
