@@ -15,11 +15,13 @@ from livekit.agents import (
     APIError,
     APIStatusError,
     APITimeoutError,
+    tokenize,
     tts as agents_tts,
 )
 from livekit.plugins.baseten_common import timeout
 from livekit.plugins.baseten_sandbox import Fault, Sandbox
 from livekit.plugins.baseten_tts import TTS
+from livekit.plugins.baseten_tts.protocols.orpheus import OrpheusUtterance
 
 from .conftest import Listen, Make, heard
 
@@ -293,3 +295,30 @@ async def test_no_word_of_the_text_is_logged(
     sandbox.faults.add(Fault(do="reset", on="receive", after=3))
     await listen(make(), "Confidential matters.")
     assert "Confidential" not in caplog.text
+
+
+async def test_a_fault_of_our_own_ends_the_utterance_too(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> list[str]:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(OrpheusUtterance, "say", broken)
+    outcome = await attempt(make(warm_sockets=0), ONCE)
+    assert isinstance(outcome.error, ZeroDivisionError)
+
+
+@BOTH
+async def test_a_tokenizer_that_fails_ends_the_utterance_too(make: Make, over: str) -> None:
+    class Broken(tokenize.basic.SentenceTokenizer):
+        def stream(self, *, language: str | None = None) -> tokenize.SentenceStream:
+            stream = super().stream(language=language)
+
+            def fail(text: str) -> None:
+                raise ZeroDivisionError
+
+            stream.push_text = fail  # type: ignore[method-assign]
+            return stream
+
+    outcome = await attempt(make(over, tokenizer=Broken(), warm_sockets=0), ONCE)
+    assert isinstance(outcome.error, ZeroDivisionError)

@@ -78,9 +78,10 @@ class SynthesizeStream(tts.SynthesizeStream):
                 await self._over_http(_texts(sentences), playback)
             else:
                 await self._in_pieces(_texts(sentences), playback)
+            await feeding  # for what a tokenizer may have raised
         finally:
-            await sentences.aclose()
             await aio.cancel_and_wait(feeding)
+            await sentences.aclose()
 
     async def _over_websocket(self, script: Script, playback: Playback) -> None:
         def started(line: Line) -> None:
@@ -120,9 +121,11 @@ class SynthesizeStream(tts.SynthesizeStream):
 
 
 async def _feed(script: Script, sentences: tokenize.SentenceStream) -> None:
-    async for part in script.parts():
-        sentences.push_text(part)
-    sentences.end_input()
+    try:
+        async for part in script.parts():
+            sentences.push_text(part)
+    finally:
+        sentences.end_input()
 
 
 async def _texts(sentences: tokenize.SentenceStream) -> AsyncIterator[str]:

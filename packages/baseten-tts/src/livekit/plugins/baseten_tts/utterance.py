@@ -127,7 +127,7 @@ class _Exchange:
             async for part in script.parts():
                 await self._post(self._utterance.say(part))
             await self._post(self._utterance.end())
-        except APIError:
+        except Exception:
             # Wakes the reader, which has the server's reason if there is one.
             self._line.ws.abort()
             raise
