@@ -85,7 +85,7 @@ def _of_union(
     for branch in sorted(branches, key=lambda branch: depth > _DEEPEST // 2 and "$ref" in branch):
         try:
             return _value(branch, root, text, depth + 1)
-        except ValueError as error:  # noqa: PERF203
+        except ValueError as error:
             problem = error
     raise problem
 
