@@ -89,14 +89,22 @@ async def _client(kind: str, url: str, key: str, pcm: bytes, streams: int) -> No
 
     async with aiohttp.ClientSession() as session:
         if kind == "bare":
-            jobs = [_bare(url, key, pcm, session) for _ in range(streams)]
+
+            def run(pcm: bytes) -> Any:
+                return _bare(url, key, pcm, session)
+
         else:
             if kind == "peer":
                 from livekit.plugins.baseten import STT  # the published one, by its interpreter
             else:
                 from livekit.plugins.baseten_stt import STT
             stt = STT(api_key=key, model_endpoint=url, http_session=session)
-            jobs = [_plugin(stt, pcm) for _ in range(streams)]
+
+            def run(pcm: bytes) -> Any:
+                return _plugin(stt, pcm)
+
+        await run(pcm[: 4 * _RATE])  # what is done once isn't counted
+        jobs = [run(pcm) for _ in range(streams)]
         before = time.process_time()
         finals = await asyncio.gather(*jobs)
         spent = time.process_time() - before

@@ -15,9 +15,13 @@ from livekit.plugins.baseten_sandbox.engines.tones import silence
 
 from .rig import Rig, check_balanced, collect, finals, push, until
 
-pytestmark = [pytest.mark.models, pytest.mark.timeout(300)]
-
 _SPEECH = Path(__file__).parents[3] / "tests" / "speech"
+
+pytestmark = [
+    pytest.mark.models,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(not _SPEECH.exists(), reason="the recordings lie in the repository alone"),
+]
 
 
 def _clips() -> list[tuple[np.ndarray, str]]:

@@ -3,10 +3,12 @@ from __future__ import annotations
 import asyncio
 
 import numpy as np
+import pytest
 
 from livekit import rtc
 from livekit.agents import Agent, AgentSession, APIConnectOptions, llm
 from livekit.agents.voice.io import AudioInput
+from livekit.plugins.baseten_sandbox import Fault
 from livekit.plugins.baseten_sandbox.engines.tones import silence, speak
 
 
@@ -41,7 +43,10 @@ class _EchoStream(llm.LLMStream):
         self._event_ch.send_nowait(llm.ChatChunk(id="1", delta=delta))
 
 
-async def test_a_session_answers_at_the_end_of_speech(rig):
+@pytest.mark.parametrize("drop", [False, True])
+async def test_a_session_answers_at_the_end_of_speech(rig, drop: bool):
+    if drop:
+        rig.sandbox.faults.add(Fault(do="reset", on="receive", kind="binary", after=35))
     pcm, _ = speak("what is the weather today")
     session = AgentSession(stt=rig.stt(), llm=_Echo(), turn_detection="stt", vad=None)
     session.input.audio = _Microphone(np.concatenate([silence(0.3), pcm]), 4.0)
@@ -61,3 +66,4 @@ async def test_a_session_answers_at_the_end_of_speech(rig):
         await session.aclose()
     assert answer == "You said: what is the weather today"
     assert states[:2] == ["speaking", "listening"]
+    assert len(rig.sandbox.sessions) == 1 + drop
