@@ -12,6 +12,7 @@ import pytest
 
 from livekit.plugins.baseten_sandbox import Sandbox
 from livekit.plugins.baseten_sandbox.engines import Transcript
+from livekit.plugins.baseten_sandbox.engines.pool import EnginePool
 from livekit.plugins.baseten_sandbox.engines.queueing import Turnstile
 from livekit.plugins.baseten_sandbox.engines.tones import (
     ToneDetector,
@@ -179,3 +180,22 @@ async def test_a_body_over_the_limit_is_413(
     async with client.post(sandbox.tts_endpoint, data=much()) as answer:
         assert answer.status == 413
         assert (await answer.json())["error_code"] == "payload_too_large"
+
+
+async def test_a_pool_may_hold_one_engine_alone() -> None:
+    pool = EnginePool(synthesizer="tones")
+    try:
+        assert [chunk async for chunk in pool.synthesize("hello", voice=None)]
+        with pytest.raises(ValueError, match=r'EnginePool\(transcriber="whisper"\)'):
+            await pool.transcribe(np.zeros(512, np.float32), language=None, word_times=False)
+    finally:
+        pool.close()
+    pool = EnginePool(transcriber="tones")
+    try:
+        heard = speak("hello")[0].astype(np.float32) / 32768
+        transcript = await pool.transcribe(heard, language=None, word_times=False)
+        assert transcript.text == "hello"
+        with pytest.raises(ValueError, match=r'EnginePool\(synthesizer="hibari"\)'):
+            pool.synthesizer.load()
+    finally:
+        pool.close()

@@ -25,7 +25,7 @@ class Model:
 
     def engines(self) -> EnginePool:
         """The models; put another `Synthesizer` here to serve your own."""
-        return EnginePool(transcriber="tones", synthesizer="hibari", detector=None)
+        return EnginePool(synthesizer="hibari")
 
     def load(self) -> None:
         """Load the weights, which came with the requirements. Truss answers 503 until then."""

@@ -26,7 +26,7 @@ class Model:
 
     def engines(self) -> EnginePool:
         """The models; put another `Transcriber` here to serve your own."""
-        return EnginePool(transcriber="whisper", synthesizer="tones", detector="silero")
+        return EnginePool(transcriber="whisper")
 
     def load(self) -> None:
         """Load the weights, which came with the requirements. Truss answers 503 until then."""

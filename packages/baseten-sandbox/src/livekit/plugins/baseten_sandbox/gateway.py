@@ -15,6 +15,7 @@ from .bodies import Tap
 from .deployments import Deployment
 from .faults import ConnectionFaults, FaultPlan
 from .log import logger
+from .protocols.connection import Connection
 from .recording import Recording
 from .records import Journal, SessionRecord
 from .replay import Replay
@@ -28,7 +29,7 @@ _MAX_MESSAGE = 100 * 1024 * 1024  # https://docs.baseten.co/development/model/we
 _NOT_READY = "Model with name model is not ready."
 
 HttpServer = Callable[[web.Request, Deployment | None, str], Awaitable[web.StreamResponse]]
-SocketServer = Callable[[Socket, Deployment], Awaitable[None]]
+SocketServer = Callable[[Connection, Deployment], Awaitable[None]]
 
 
 def error_response(

@@ -67,8 +67,8 @@ class EnginePool:
     """Runs the engines on worker threads, so that no socket waits for a model.
 
     Args:
-        transcriber: Name or instance.
-        synthesizer: Name or instance.
+        transcriber: Name or instance; ``None`` where nothing is transcribed.
+        synthesizer: Name or instance; ``None`` where nothing is spoken.
         detector: Name, or what makes a detector for a session; follows the transcriber if ``None``.
         threads: Transcriptions computed at once.
     """
@@ -76,17 +76,17 @@ class EnginePool:
     def __init__(
         self,
         *,
-        transcriber: TranscriberName | Transcriber,
-        synthesizer: SynthesizerName | Synthesizer,
-        detector: DetectorName | Callable[[], SpeechDetector] | None,
+        transcriber: TranscriberName | Transcriber | None = None,
+        synthesizer: SynthesizerName | Synthesizer | None = None,
+        detector: DetectorName | Callable[[], SpeechDetector] | None = None,
         threads: int = 2,
     ) -> None:
         if detector is None:
             detector = "tones" if transcriber == "tones" else "silero"
-        self.transcriber = (
+        self._transcriber = (
             _transcriber(transcriber) if isinstance(transcriber, str) else transcriber
         )
-        self.synthesizer = (
+        self._synthesizer = (
             _synthesizer(synthesizer) if isinstance(synthesizer, str) else synthesizer
         )
         self.new_detector = _detector(detector) if isinstance(detector, str) else detector
@@ -95,6 +95,28 @@ class EnginePool:
         self._speaking = ThreadPoolExecutor(1, thread_name_prefix="baseten-sandbox-tts")
         self._turnstile = Turnstile(threads)
         self._working: set[asyncio.Future[Transcript]] = set()
+
+    @property
+    def transcriber(self) -> Transcriber:
+        """The speech-to-text engine.
+
+        Raises:
+            ValueError: This pool has none.
+        """
+        if self._transcriber is None:
+            raise ValueError('there is no transcriber: EnginePool(transcriber="whisper") has one')
+        return self._transcriber
+
+    @property
+    def synthesizer(self) -> Synthesizer:
+        """The text-to-speech engine.
+
+        Raises:
+            ValueError: This pool has none.
+        """
+        if self._synthesizer is None:
+            raise ValueError('there is no synthesizer: EnginePool(synthesizer="hibari") has one')
+        return self._synthesizer
 
     @property
     def instant(self) -> bool:

@@ -54,7 +54,9 @@ _PLAIN = frozenset(
     ]
 )
 # What people say when they mean another word.
-_MEANS = dict.fromkeys(["rain", "raining", "rainy", "sunny", "sunshine", "snow", "forecast", "temperature"], "weather")
+_MEANS = dict.fromkeys(
+    ["rain", "raining", "rainy", "sunny", "sunshine", "snow", "forecast", "temperature"], "weather"
+)
 _PLACE = re.compile(r"\b(?:in|at|for|of)\s+((?:[A-Z][\w']*\s?)+)")
 _MORE_PLACES = re.compile(r"(?:,|\band\b)\s+(?:in\s+)?((?:[A-Z][\w']*\s?)+)")
 _PLACE_NAMES = frozenset({"location", "city", "place", "town", "where", "area", "region"})

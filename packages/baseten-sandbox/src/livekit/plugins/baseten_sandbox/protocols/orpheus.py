@@ -13,7 +13,8 @@ from aiohttp import web
 from ..deployments import Deployment
 from ..engines.pool import EnginePool
 from ..log import logger
-from ..sockets import Rejected, Socket
+from ..sockets import Rejected
+from .connection import Connection
 
 __all__ = ["OrpheusHttpServer", "OrpheusSocketServer", "WordBuffer", "split_sentences"]
 
@@ -79,7 +80,7 @@ class OrpheusSocketServer:
     def __init__(self, engines: EnginePool) -> None:
         self._engines = engines
 
-    async def __call__(self, socket: Socket, deployment: Deployment) -> None:
+    async def __call__(self, socket: Connection, deployment: Deployment) -> None:
         """Serve one utterance."""
         try:
             config = json.loads(await socket.receive_text())
@@ -95,7 +96,7 @@ class OrpheusSocketServer:
             # Nothing is received while this speaks, as on Baseten.
             await self._speak(socket, words.add(text), voice)
 
-    async def _speak(self, socket: Socket, text: str | None, voice: Any) -> None:
+    async def _speak(self, socket: Connection, text: str | None, voice: Any) -> None:
         if text is None:
             return
         pending = b""

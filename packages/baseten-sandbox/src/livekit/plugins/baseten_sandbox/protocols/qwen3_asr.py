@@ -10,7 +10,7 @@ from typing import Any
 from ..deployments import Deployment
 from ..engines import Transcript
 from ..engines.pool import EnginePool
-from ..sockets import Socket
+from .connection import Connection
 from .recognition import Recognition, RecognitionOptions, Utterance, segment_message
 from .turns import WINDOW
 
@@ -37,13 +37,13 @@ class Qwen3AsrServer:
     def __init__(self, engines: EnginePool) -> None:
         self._engines = engines
 
-    async def __call__(self, socket: Socket, deployment: Deployment) -> None:
+    async def __call__(self, socket: Connection, deployment: Deployment) -> None:
         """Serve one session until the client leaves."""
         await _Session(socket, self._engines, deployment).run()
 
 
 class _Session:
-    def __init__(self, socket: Socket, engines: EnginePool, deployment: Deployment) -> None:
+    def __init__(self, socket: Connection, engines: EnginePool, deployment: Deployment) -> None:
         self._socket = socket
         self._engines = engines
         self._aligner = deployment.aligner

@@ -12,8 +12,8 @@ from typing import Any
 from ..deployments import Deployment
 from ..engines.alignment import align
 from ..engines.pool import EnginePool
-from ..sockets import Socket
 from .audio_files import wav
+from .connection import Connection
 from .qwen3_tts_schema import SpeechConfig, parse_config
 from .schema import Invalid
 from .voices import VoiceShelf
@@ -57,7 +57,7 @@ class Qwen3TtsServer:
         self._config_limit = config_limit
         self._shelves: dict[str, VoiceShelf] = {}
 
-    async def __call__(self, socket: Socket, deployment: Deployment) -> None:
+    async def __call__(self, socket: Connection, deployment: Deployment) -> None:
         """Serve one session."""
         shelf = self._shelves.setdefault(deployment.host, VoiceShelf(deployment.voices))
         session = _Session(socket, deployment, shelf, self._engines)
@@ -80,7 +80,7 @@ class _Turn:
 
 class _Session:
     def __init__(
-        self, socket: Socket, deployment: Deployment, shelf: VoiceShelf, engines: EnginePool
+        self, socket: Connection, deployment: Deployment, shelf: VoiceShelf, engines: EnginePool
     ) -> None:
         self._socket = socket
         self._deployment = deployment

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from ..engines import Transcript
 from ..engines.pool import EnginePool
 from ..log import logger
-from ..sockets import Disconnected, Socket
+from ..sockets import Disconnected
+from .connection import Connection
 from .turns import WINDOW, TurnCounter
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class Recognition:
 
     def __init__(
         self,
-        socket: Socket,
+        socket: Connection,
         engines: EnginePool,
         options: RecognitionOptions,
         *,

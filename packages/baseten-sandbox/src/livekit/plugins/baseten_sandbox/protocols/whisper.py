@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from ..deployments import Deployment
 from ..engines import Transcript
 from ..engines.pool import EnginePool
-from ..sockets import Rejected, Socket
+from ..sockets import Rejected
+from .connection import Connection
 from .recognition import Recognition, Utterance, segment_message
 from .schema import Invalid
 from .telephony import decode_mulaw, double
@@ -32,7 +33,7 @@ class WhisperServer:
     def __init__(self, engines: EnginePool) -> None:
         self._engines = engines
 
-    async def __call__(self, socket: Socket, deployment: Deployment) -> None:
+    async def __call__(self, socket: Connection, deployment: Deployment) -> None:
         """Serve one session until the client leaves."""
         try:
             metadata = parse_metadata(
@@ -44,7 +45,7 @@ class WhisperServer:
 
 
 class _Session:
-    def __init__(self, socket: Socket, metadata: Metadata, engines: EnginePool) -> None:
+    def __init__(self, socket: Connection, metadata: Metadata, engines: EnginePool) -> None:
         self._socket = socket
         self._metadata = metadata
         self._recognition = Recognition(
