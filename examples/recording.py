@@ -13,7 +13,6 @@ from livekit import rtc
 from livekit.agents.voice import io
 
 SAMPLE_RATE = 24000
-_FRAME = SAMPLE_RATE // 50  # samples of 20 ms
 _MAX_BYTES = 20_000_000
 _MAX_SECONDS = 60
 
@@ -51,28 +50,35 @@ def read_recording(path: Path) -> bytes:
 
 
 class Microphone(io.AudioInput):
-    """Speaks a recording at the pace of live speech, then stays open and silent."""
+    """Speaks a recording at the pace of live speech, then stays open and silent.
 
-    def __init__(self, pcm: bytes) -> None:
+    Args:
+        pcm: Mono, 16 bits.
+        sample_rate: Its rate in Hz.
+    """
+
+    def __init__(self, pcm: bytes, *, sample_rate: int = SAMPLE_RATE) -> None:
         super().__init__(label="recording")
-        self.duration = len(pcm) / 2 / SAMPLE_RATE
+        self.duration = len(pcm) / 2 / sample_rate
         self._pcm = pcm
+        self._rate = sample_rate
+        self._frame = sample_rate // 50  # samples of 20 ms
         self._sent = 0  # samples
         self._started: float | None = None
 
     @property
     def silence(self) -> float:
         """Seconds since the recording's end; negative while it speaks."""
-        return self._sent / SAMPLE_RATE - self.duration
+        return self._sent / self._rate - self.duration
 
     async def __anext__(self) -> rtc.AudioFrame:
         if self._started is None:
             self._started = time.monotonic()
-        samples = self._pcm[self._sent * 2 : (self._sent + _FRAME) * 2]
-        self._sent += _FRAME
-        due = self._started + self._sent / SAMPLE_RATE
+        samples = self._pcm[self._sent * 2 : (self._sent + self._frame) * 2]
+        self._sent += self._frame
+        due = self._started + self._sent / self._rate
         await asyncio.sleep(max(0.0, due - time.monotonic()))
-        return rtc.AudioFrame(samples.ljust(_FRAME * 2, b"\0"), SAMPLE_RATE, 1, _FRAME)
+        return rtc.AudioFrame(samples.ljust(self._frame * 2, b"\0"), self._rate, 1, self._frame)
 
 
 class Speaker(io.AudioOutput):

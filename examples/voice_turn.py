@@ -14,26 +14,23 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import io
 import logging
 import os
 import signal
 import sys
-import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 # Set before the libraries load, which takes a moment: Ctrl-C ends it cleanly at any time.
 signal.signal(signal.SIGINT, lambda *_: sys.exit("voice_turn: stopped"))
 
 from dialogue import Dialogue, DialogueError
-from livekit.agents import Agent, AgentSession, utils
+from livekit.agents import Agent, AgentSession
 from livekit.plugins import baseten, silero
 from recording import Microphone, Speaker, read_recording
+from startup import EXAMPLE, models
 from waterfall import waterfall
 
-QUESTION = Path(__file__).parent.parent / "tests" / "speech" / "librivox-0930.wav"
 INSTRUCTIONS = (
     "You are a friendly voice assistant. Answer in one or two short sentences of plain words, "
     "without lists, markup or emojis."
@@ -43,7 +40,7 @@ INSTRUCTIONS = (
 async def main(question: Path, output: Path, *, patience: float) -> None:
     microphone = Microphone(read_recording(question))
     speaker = Speaker(output)
-    async with sandbox_without_key(), utils.http_context.open():
+    async with models():
         session: AgentSession[None] = AgentSession(
             stt=baseten.STT(),
             llm=baseten.LLM(),
@@ -69,29 +66,11 @@ async def main(question: Path, output: Path, *, patience: float) -> None:
     print(f"\nThe answer is in {output} ({speaker.duration:.1f} s).")
 
 
-@contextlib.asynccontextmanager
-async def sandbox_without_key() -> AsyncIterator[None]:
-    """Without an API key, run a sandbox and point the environment at it."""
-    if os.getenv("BASETEN_API_KEY", "").strip():
-        yield
-        return
-    from livekit.plugins.baseten_sandbox import Sandbox
-
-    print("There is no BASETEN_API_KEY: a sandbox on this machine stands in for Baseten.")
-    async with Sandbox() as sandbox:
-        print("Loading its models ... ", end="", flush=True)
-        started = time.monotonic()
-        await sandbox.load()
-        print(f"{time.monotonic() - started:.1f} s")
-        os.environ.update(sandbox.environ())
-        yield
-
-
 def command() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Ask a voice agent on Baseten a recorded question."
     )
-    parser.add_argument("question", nargs="?", type=Path, default=QUESTION, help="a recording")
+    parser.add_argument("question", nargs="?", type=Path, default=EXAMPLE, help="a recording")
     parser.add_argument("--output", type=Path, default=Path("answer.wav"), help="the answer's file")
     parser.add_argument(
         "--patience", type=float, default=60.0, help="seconds to wait for the answer (default: 60)"
