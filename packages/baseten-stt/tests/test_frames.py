@@ -185,3 +185,22 @@ async def test_what_has_no_effect_is_named(rig: Rig, caplog, options, name):
     rig.stt(**options)
     (record,) = [r for r in caplog.records if r.name == "livekit.plugins.baseten.stt"]
     assert name in record.getMessage()
+
+
+def test_wall_times_stand_still_while_the_microphone_is_muted(monkeypatch):
+    from livekit.plugins.baseten_stt import timeline
+
+    now = 1000.0
+    monkeypatch.setattr(timeline.time, "time", lambda: now)
+    clock = timeline.WallClock(16000)
+    for end in range(800, 32001, 800):
+        now += 0.05
+        clock.heard(end)
+    now += 60.0  # muted
+    for end in range(32800, 64001, 800):
+        now += 0.05
+        clock.heard(end)
+    assert clock.at(16000) == pytest.approx(1001.0, abs=0.3)
+    assert clock.at(33600) == pytest.approx(1062.1, abs=0.3)
+    assert clock.at(64000) == pytest.approx(1064.0, abs=0.3)
+    assert clock.at(99999) == now

@@ -22,7 +22,7 @@ from .watch import Watch
 
 __all__ = ["Recognition"]
 
-_TICK = 0.5  # seconds between looks at the clock
+_TICK = 1.0  # seconds between looks at the clock, at most
 _HASTE = 0.05  # the same, while a hand-over is due
 _PARTIAL_LATE = 2.0  # seconds that a partial may come late before what is quiet is silence
 _AUDIO_STOPPED = 1.0  # seconds without audio in mid-turn, after which the turn is ended
@@ -69,6 +69,7 @@ class Recognition:
         self._timeout = timeout
         # A connection that held this long had a reason to fail of its own.
         self._steady = timeout + options.dead_link_timeout
+        self._tick = min(_TICK, options.dead_link_timeout / 4)
         self._rate = self._new_protocol().sample_rate
         self.intake = Intake(sample_rate=self._rate, report=self._report)
         self._replay = self.intake.replay
@@ -216,7 +217,7 @@ class Recognition:
         while True:
             link = self._link
             assert link is not None
-            message = await link.next(_HASTE if self._handover.wanted else _TICK)
+            message = await link.next(_HASTE if self._handover.wanted else self._tick)
             if isinstance(message, Closed):
                 raise self._broken(link, message)
             if message is not None:
@@ -228,7 +229,7 @@ class Recognition:
                 self._replay.cover(link.cursor)
                 return
             now = time.monotonic()
-            if now - self._ticked >= _TICK:
+            if now - self._ticked >= self._tick:
                 self._ticked = now
                 await self._look(link, sender, now)
             if self._handover.wanted and not self._ending:

@@ -56,9 +56,13 @@ class WallClock:
         """Begin with no audio."""
         self._rate = sample_rate
         self._marks: list[tuple[int, float]] = []
+        self._checked = -sample_rate
 
     def heard(self, end: int) -> None:
         """Note that audio up to a position has just come in."""
+        if end - self._checked < self._rate * _DRIFT:
+            return
+        self._checked = end
         now = time.time()
         if self._marks:
             position, wall = self._marks[-1]
@@ -72,6 +76,8 @@ class WallClock:
         now = time.time()
         if not self._marks:
             return now
-        index = bisect_right(self._marks, (position, float("inf"))) - 1
+        # A mark is set a little after the pause that it is for.
+        reach = position + 2 * round(_DRIFT * self._rate)
+        index = bisect_right(self._marks, (reach, float("inf"))) - 1
         known, wall = self._marks[max(index, 0)]
         return min(now, wall + (position - known) / self._rate)
