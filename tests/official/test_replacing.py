@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import OFFICIAL, Environment, Workshop
+from .conftest import LIMIT, OFFICIAL, Environment, Workshop
 
 pytestmark = pytest.mark.timeout(300)
 COMPONENTS = ("baseten-common", "baseten-stt", "baseten-tts", "baseten-llm")
@@ -21,7 +21,7 @@ def python(environment: Environment, *arguments: str) -> str:
         cwd=environment.scratch,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=LIMIT,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
