@@ -24,6 +24,7 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .engines.dialogue import ChatEngine
+    from .engines.pool import SynthesizerName
 
 __all__ = ["main"]
 
@@ -67,6 +68,11 @@ def _parser() -> argparse.ArgumentParser:
         "--moonshine",
         action="store_true",
         help="Moonshine in place of Whisper: several times faster",
+    )
+    models.add_argument(
+        "--languages",
+        action="store_true",
+        help="voices for German, Spanish, French and Italian, such as 'de' (needs the extra)",
     )
     models.add_argument(
         "--tones", action="store_true", help="synthetic speech in place of the real models"
@@ -116,6 +122,12 @@ def _transcriber(options: argparse.Namespace) -> Any:
     return WhisperTranscriber(model=folder)
 
 
+def _synthesizer(options: argparse.Namespace) -> SynthesizerName | None:
+    if options.tones:
+        return "tones"
+    return "polyglot" if options.languages else None
+
+
 def _agent(options: argparse.Namespace) -> Path | None:
     if options.agent is None:
         return None
@@ -135,7 +147,7 @@ async def _serve(options: argparse.Namespace) -> None:
         api_key=options.api_key,
         tls=options.tls,
         transcriber=_transcriber(options),
-        synthesizer="tones" if options.tones else None,
+        synthesizer=_synthesizer(options),
         chat=_chat(options),
         round_trip=options.round_trip,
         bandwidth=options.bandwidth or None,

@@ -51,7 +51,8 @@ class Sandbox(Addresses):
             names the file for ``SSL_CERT_FILE``.
         transcriber: ``"whisper"`` (the default), ``"moonshine"`` (faster; needs the extra of that
             name), ``"tones"``, or an engine of your own.
-        synthesizer: ``"hibari"`` (the default), ``"tones"``, or an engine of your own.
+        synthesizer: ``"hibari"`` (the default), ``"polyglot"`` (German, Spanish, French and Italian
+            besides; needs the extra ``languages``), ``"tones"``, or an engine of your own.
         detector: ``"silero"``, ``"tones"``, or what makes a detector for a session; by default it
             follows the transcriber.
         chat: The engine that answers chat completions; simple rules when ``None``.

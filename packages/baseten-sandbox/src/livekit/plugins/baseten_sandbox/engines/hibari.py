@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["HibariSynthesizer"]
+__all__ = ["HibariSynthesizer", "pitch_of"]
 
 _PITCHES = (1.0, 0.88, 1.12, 0.94, 1.06, 0.82, 1.18)
 
 
-def _pitch(voice: str | None) -> float:
-    """One voice is in the wheel, so others are it, higher or lower; Orpheus' default is the plain one."""
+def pitch_of(voice: str | None) -> float:
+    """How much higher a voice is: there is one in the wheel, and Orpheus' default is the plain one."""
     if not voice or voice == "tara":
         return 1.0
     return _PITCHES[zlib.crc32(voice.lower().encode()) % len(_PITCHES)]
@@ -48,7 +48,7 @@ class HibariSynthesizer:
         self.load()
         if not any(character.isalnum() for character in text):
             return
-        pitch = _pitch(voice)
+        pitch = pitch_of(voice)
         # Resampling moves pitch and tempo together; speaking at the inverse speed keeps the tempo.
         for audio in self._model.stream(text, speed=1.0 / pitch, seed=0):
             if pitch != 1.0:

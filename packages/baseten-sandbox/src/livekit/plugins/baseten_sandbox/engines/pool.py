@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["DetectorName", "EnginePool", "SynthesizerName", "TranscriberName"]
 
 TranscriberName = Literal["whisper", "moonshine", "tones"]
-SynthesizerName = Literal["hibari", "tones"]
+SynthesizerName = Literal["hibari", "polyglot", "tones"]
 DetectorName = Literal["silero", "tones"]
 
 
@@ -48,7 +48,13 @@ def _synthesizer(name: SynthesizerName) -> Synthesizer:
         from .hibari import HibariSynthesizer
 
         return HibariSynthesizer()
-    raise ValueError(f'synthesizer must be "hibari", "tones" or a Synthesizer, not {name!r}')
+    if name == "polyglot":
+        from .polyglot import PolyglotSynthesizer
+
+        return PolyglotSynthesizer()
+    raise ValueError(
+        f'synthesizer must be "hibari", "polyglot", "tones" or a Synthesizer, not {name!r}'
+    )
 
 
 def _detector(name: DetectorName) -> Callable[[], SpeechDetector]:
@@ -156,9 +162,20 @@ class EnginePool:
             # Looked at here, for the case that nobody else does.
             work.exception()
 
-    async def synthesize(self, text: str, *, voice: str | None) -> AsyncGenerator[bytes, None]:
-        """Speak on a worker thread, as chunks of PCM s16le at 24 kHz."""
+    async def synthesize(
+        self, text: str, *, voice: str | None, language: str | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """Speak on a worker thread, as chunks of PCM s16le at 24 kHz.
+
+        Args:
+            text: What to speak.
+            voice: Name of the voice.
+            language: ISO 639-1 code; put in front of the voice if the engine lists it in
+                ``languages``, as `PolyglotSynthesizer` does.
+        """
         loop = asyncio.get_running_loop()
+        if language in getattr(self.synthesizer, "languages", ()):
+            voice = f"{language}-{voice}" if voice else language
         chunks: Iterator[NDArray[np.int16]] = iter(self.synthesizer.synthesize(text, voice=voice))
         while True:
             chunk = await loop.run_in_executor(self._speaking, next, chunks, None)

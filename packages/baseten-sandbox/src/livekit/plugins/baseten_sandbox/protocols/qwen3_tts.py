@@ -26,6 +26,8 @@ _MAX_CONFIG = 4 * 1024 * 1024
 _MAX_TEXT = 128 * 1024
 _MAX_VOICE = 16 * 1024 * 1024
 _MAX_BUFFER = 100_000
+# As the model names them, of those that an engine here may speak.
+_LANGUAGES = {"german": "de", "spanish": "es", "french": "fr", "italian": "it"}
 _BOUNDARIES = {
     "sentence": re.compile(r"(?<=[.!?])\s+|(?<=[。！？])"),
     "clause": re.compile(r"(?<=[.!?])\s+|(?<=[。！？，；])"),
@@ -210,7 +212,9 @@ class _Session:
         pcm, sent, failed = b"", 0, False
         try:
             self._check_voice()
-            async with aclosing(self._engines.synthesize(sentence, voice=config.voice)) as speech:
+            language = _LANGUAGES.get((config.language or "").lower())
+            speech = self._engines.synthesize(sentence, voice=config.voice, language=language)
+            async with aclosing(speech):
                 async for chunk in speech:
                     pcm += chunk
                     while config.stream_audio and len(pcm) - sent >= _CHUNK:

@@ -64,6 +64,7 @@ class SpeechConfig:
 
     voice: str | None = None
     task_type: str | None = None
+    language: str | None = None
     instructions: str | None = None
     response_format: str = "wav"
     speed: float | None = 1.0
