@@ -154,7 +154,7 @@ def _connection(error: BaseException) -> str:
         return "the connection is refused: nothing listens there"
     if isinstance(error, OSError) and error.strerror:
         return f"can't connect: {error.strerror}"
-    return str(error) or type(error).__name__
+    return re.sub(r"\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
 
 
 def _unreachable() -> str:

@@ -142,4 +142,5 @@ def _make(kind: Callable[..., _T], options: Mapping[str, Any], part: str) -> _T:
     try:
         return kind(**options)
     except TypeError as e:
-        raise ValueError(f"an option has the wrong kind of value: {e}") from None
+        named = ", ".join(options)
+        raise ValueError(f"one of {named} has the wrong kind of value: {e}") from None

@@ -149,7 +149,7 @@ async def hear(stt: STT, pcm: bytes, sample_rate: int, *, options: APIConnectOpt
         began = time.perf_counter()
         spoken.set_result(began + last_sound(pcm) / sample_rate)
         whole = len(pcm) // 2
-        silence = int(_PATIENCE * sample_rate) if whole else 0
+        silence = int(_PATIENCE * sample_rate) if last_sound(pcm) else 0
         for at in range(0, whole + silence, samples):
             if at >= whole and heard_at > spoken.result():
                 break
