@@ -14,7 +14,7 @@ from livekit.agents.stt import SpeechEventType
 from livekit.plugins.baseten_sandbox import Fault
 from livekit.plugins.baseten_sandbox.engines.tones import silence, speak
 
-from .rig import FAST, PAUSE, check_balanced, collect, finals, push
+from .rig import FAST, PAUSE, check_balanced, collect, finals, push, until
 
 _DROPS = [
     Fault(do="reset"),
@@ -50,6 +50,20 @@ async def test_a_drop_costs_and_doubles_no_word(rig, drop, after):
     second = 0.3 + (len(one) + len(PAUSE)) / 16000
     truth = [0.3 + w.start for w in said_one] + [second + w.start for w in said_two]
     assert [w.start_time for w in words] == pytest.approx(truth, abs=0.02)
+
+
+@pytest.mark.parametrize("drop", _DROPS, ids=_ids)
+async def test_what_has_its_final_is_not_heard_again(rig, drop):
+    stream = rig.stt().stream(conn_options=FAST)
+    push(stream, np.concatenate([silence(0.3), speak("said and done")[0], PAUSE]))
+    events = await until(stream, SpeechEventType.END_OF_SPEECH)
+    await rig.sandbox.strike(drop)
+    await rig.sandbox.wait_sessions(2)
+    push(stream, np.concatenate([speak("now this")[0], PAUSE]))
+    stream.end_input()
+    events += await collect(stream)
+    check_balanced(events)
+    assert finals(events) == ["said and done", "now this"]
 
 
 @pytest.mark.timeout(300)
