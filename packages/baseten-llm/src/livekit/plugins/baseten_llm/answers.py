@@ -51,7 +51,7 @@ class Answer:
         self._events = EventReader()
         self._spoken = spoken
         self._calls: dict[object, _Call] = {}
-        self._whole: bytes | None = None
+        self._whole: bytearray | None = None
         self._chosen = False
         self._id = ""
         self._usage: dict[str, Any] | None = None
@@ -77,7 +77,8 @@ class Answer:
         """
         if self._whole is None:
             # Whatever its content type says, a JSON object is no stream.
-            self._whole = received.lstrip() if received.lstrip()[:1] == b"{" else b""
+            start = received.lstrip()
+            self._whole = bytearray(start if start[:1] == b"{" else b"")
         elif self._whole:
             self._whole += received
         if self._whole:

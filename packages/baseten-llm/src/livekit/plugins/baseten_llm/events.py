@@ -25,7 +25,7 @@ class EventReader:
     """
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest = bytearray()
         self._data: list[bytes] = []
         self._name = b""
         self._size = 0
@@ -37,13 +37,18 @@ class EventReader:
             ValueError: an event isn't a JSON object or is beyond all measure, or what comes is no
                 stream of events.
         """
-        received = self._rest + received
         # A CR at the very end may be half of a CRLF.
-        cut = 1 + max(received.rfind(b"\n"), received.rfind(b"\r", 0, len(received) - 1))
-        self._rest = received[cut:]
+        unsearched = max(0, len(self._rest) - 1)
+        self._rest += received
+        end = len(self._rest)
+        cut = 1 + max(
+            self._rest.rfind(b"\n", unsearched), self._rest.rfind(b"\r", unsearched, end - 1)
+        )
+        lines = bytes(self._rest[:cut])
+        del self._rest[:cut]
         if len(self._rest) + self._size > _LONGEST_EVENT:
             raise ValueError("an event of the answer is too long")
-        for line in received[:cut].splitlines():
+        for line in lines.splitlines():
             if line.startswith(b"data:"):
                 self._data.append(line[5:].strip())
                 self._size += len(line)

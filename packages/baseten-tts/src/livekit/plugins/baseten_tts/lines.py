@@ -57,6 +57,6 @@ def kind_of(message: str | bytes) -> object:
         return None
     try:
         event = json.loads(message)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return event.get("type") if isinstance(event, dict) else None

@@ -230,6 +230,6 @@ def _read(reply: str | bytes) -> dict[str, Any]:
         return {}
     try:
         value = json.loads(reply)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise APIError("the server sent a message that isn't JSON") from None
     return value if isinstance(value, dict) else {}

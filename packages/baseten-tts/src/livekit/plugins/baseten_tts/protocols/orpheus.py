@@ -83,7 +83,7 @@ class OrpheusUtterance:
             return [Audio(message, SAMPLE_RATE)]
         try:
             payload = json.loads(message)
-        except ValueError:
+        except (ValueError, RecursionError):
             payload = message
         if isinstance(payload, dict) and payload.get("type") == "session.created":
             return [
