@@ -1,0 +1,107 @@
+"""Answers beyond all measure cost bounded memory and time, and end in an error or a result."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from contract.uses import SAID, USES, Use
+from livekit.agents import APIConnectOptions, APIError
+from livekit.plugins.baseten_sandbox import Fault, Sandbox
+from livekit.plugins.baseten_sandbox.engines.script import Script
+
+FUZZ = Path(__file__).parents[2] / "benchmarks" / "fuzz"
+CONN = APIConnectOptions(max_retry=0, timeout=10.0)
+BOUND = 30.0  # seconds; a decoder that takes quadratic time takes hours
+
+
+def _decoders() -> dict[str, Callable[[bytes], None]]:
+    spec = importlib.util.spec_from_file_location("decoders", FUZZ / "decoders.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault("decoders", module)
+    spec.loader.exec_module(module)
+    return module.DECODERS
+
+
+DECODERS = _decoders()
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_what_the_fuzzer_kept(name: str) -> None:
+    inputs = sorted((FUZZ / "corpus" / name).iterdir())
+    assert inputs
+    for path in inputs:
+        DECODERS[name](path.read_bytes())
+
+
+def segments(number: int) -> bytes:
+    segment = {"text": "word", "start_time": 0.5, "end_time": 1.0, "log_prob": -0.1}
+    body = ",".join([json.dumps(segment)] * number)
+    return f'{{"type": "transcription", "is_final": true, "segments": [{body}]}}'.encode()
+
+
+EXCESS = {
+    "deep-lists": lambda: b"[" * 1_000_000,
+    "deep-objects": lambda: b'{"error":' * 500_000,
+    "deep-and-closed": lambda: b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+    "segments": lambda: segments(100_000),
+    "odd-times": lambda: (
+        b'{"type":"transcription","segments":[{"text":"a","start_time":NaN,"end_time":1e999},'
+        b'{"text":"b","start_time":-Infinity,"end_time":' + b"9" * 4000 + b"}]}"
+    ),
+    "one-line": lambda: b"x" * (8 * 2**20),
+    "lines": lambda: b"x\n" * 2**20,
+    "events": lambda: b'data: {"choices":[]}\n\n' * 50_000,
+    "endless-event": lambda: b"data: x\n" * 2**20,
+    "tags": lambda: b'data: {"choices":[{"delta":{"content":"' + b"<think" * 50_000 + b'"}}]}\n\n',
+    "wav-of-chunks": lambda: b"RIFF\0\0\0\0WAVE" + b"junk\0\0\0\0" * 100_000,
+}
+
+
+@pytest.mark.parametrize("excess", EXCESS)
+@pytest.mark.parametrize("name", DECODERS)
+def test_a_decoder_survives_excess(name: str, excess: str) -> None:
+    # The pieces of a body are as large as a first byte can make them.
+    data = b"\xff" + EXCESS[excess]() if name in ("answer", "errors") or "body" in name else (
+        EXCESS[excess]()
+    )  # fmt: skip
+    start = time.process_time()
+    DECODERS[name](data)
+    assert time.process_time() - start < BOUND
+
+
+@pytest.fixture
+async def sandbox(http_context: None) -> AsyncIterator[Sandbox]:
+    chat = Script(SAID, loop=True)
+    async with Sandbox(transcriber="tones", synthesizer="tones", chat=chat) as sandbox:
+        yield sandbox
+
+
+@pytest.mark.parametrize("kind", ["text", "binary"])
+@pytest.mark.parametrize(
+    "use",
+    [
+        use
+        for use in USES
+        if use.name
+        in ("whisper-stream", "qwen3-asr-stream", "orpheus-ws-stream", "qwen3-tts-stream")
+    ],
+    ids=lambda use: use.name,
+)
+async def test_a_frame_of_100_mib_is_refused(use: Use, kind: str, sandbox: Sandbox) -> None:
+    payload: str | bytes = bytes(100 * 2**20) if kind == "binary" else "x" * (100 * 2**20)
+    sandbox.faults.add(Fault(do="send", payload=payload), times=None)
+    model = use.make(sandbox)
+    with pytest.raises(APIError, match="too large") as caught:
+        await asyncio.wait_for(use.run(model, CONN), BOUND)
+    await model.aclose()
+    assert not caught.value.retryable
