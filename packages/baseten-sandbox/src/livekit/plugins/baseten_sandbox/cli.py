@@ -77,6 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     models.add_argument(
         "--tones", action="store_true", help="synthetic speech in place of the real models"
     )
+    models.add_argument(
+        "--smollm", action="store_true", help="SmolLM2 in place of the rules (needs the extra)"
+    )
     models.add_argument("--llm-url", metavar="URL", help="an OpenAI-compatible server, up to /v1")
     models.add_argument("--llm-model", metavar="NAME", help="the model to ask that server for")
     models.add_argument("--llm-api-key", metavar="KEY", help="the key of that server")
@@ -100,6 +103,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _chat(options: argparse.Namespace) -> ChatEngine | None:
+    if options.smollm:
+        if options.llm_url is not None:
+            raise ValueError("one of --smollm and --llm-url answers: leave the other out")
+        from .engines.smollm import SmolEngine
+
+        return SmolEngine()
     if options.llm_url is None:
         return None
     from .engines.upstream import UpstreamEngine
@@ -168,7 +177,7 @@ async def _serve(options: argparse.Namespace) -> None:
             loop.add_signal_handler(number, stop.set)
     async with sandbox:
         # A replay may well need no model at all; where it does, one is loaded when it is.
-        steps = [] if options.replay else parts(sandbox.engines)
+        steps = [] if options.replay else parts(sandbox.engines, sandbox.chat)
         bar = ProgressBar(len(steps))
         try:
             for name, load in steps:

@@ -15,6 +15,7 @@ from .control import Control
 from .deployments import DEFAULT_DEPLOYMENTS, Deployment
 from .distance import Relay
 from .engines import SpeechDetector, Synthesizer, Transcriber
+from .engines.loading import parts
 from .engines.pool import DetectorName, EnginePool, SynthesizerName, TranscriberName
 from .faults import Fault, FaultPlan
 from .gateway import Gateway
@@ -55,7 +56,8 @@ class Sandbox(Addresses):
             besides; needs the extra ``languages``), ``"tones"``, or an engine of your own.
         detector: ``"silero"``, ``"tones"``, or what makes a detector for a session; by default it
             follows the transcriber.
-        chat: The engine that answers chat completions; simple rules when ``None``.
+        chat: The engine that answers chat completions, such as an `UpstreamEngine` or a
+            `SmolEngine`; simple rules when ``None``.
         round_trip: Seconds of round-trip time added in front of every connection.
         bandwidth: Bytes per second each way that a connection carries; ``None`` for no limit.
         ping_interval: Seconds between WebSocket pings; a pong that stays out as long again closes
@@ -217,8 +219,8 @@ class Sandbox(Addresses):
     async def load(self) -> None:
         """Load the models now rather than at the first request."""
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(None, self.engines.transcriber.load)
-        await loop.run_in_executor(None, self.engines.synthesizer.load)
+        for _, load in parts(self.engines, self.chat):
+            await loop.run_in_executor(None, load)
 
     def environ(self) -> dict[str, str]:
         """The environment variables that point a user's program at this sandbox."""

@@ -17,7 +17,7 @@ from .example_json import example
 from .rule_tools import tool_calls, tool_results
 from .spoken import in_words, spoken, sum_in, turned_round
 
-__all__ = ["RuleEngine"]
+__all__ = ["RuleEngine", "last_words"]
 
 _GREETING = "Hello, it is good to hear from you. How can I help you today?"
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -57,7 +57,7 @@ class RuleEngine:
             yield Reasoning("The user wants an answer. I will keep it short.")
         messages = request["messages"]
         form = (request.get("response_format") or {}).get("type")
-        heard = _last_words(messages)
+        heard = last_words(messages)
         if results := tool_results(messages):
             said = "Here is what I found. " + " ".join(results)
         elif calls := tool_calls(request, heard):
@@ -84,7 +84,7 @@ class RuleEngine:
         return _restated(heard)
 
 
-def _last_words(messages: list[dict[str, Any]]) -> str:
+def last_words(messages: list[dict[str, Any]]) -> str:
     """Return the text of the last turn that wants an answer; empty when nobody has spoken yet."""
     for message in reversed(messages):
         if message["role"] in ("user", "system"):
