@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from livekit.plugins.baseten.cli import main
 from livekit.plugins.baseten_sandbox import Fault
 from livekit.plugins.baseten_sandbox.background import BackgroundSandbox
 
@@ -317,3 +318,37 @@ def test_the_reports(doctor: Doctor, sandbox: BackgroundSandbox, tmp_path: Path)
     assert not any(word in text for word in ("src=", "href=", "url(", "@import"))
     assert ElementTree.parse(picture).getroot().tag == "{http://www.w3.org/2000/svg}svg"
     assert sorted(tmp_path.iterdir()) == [page, picture]
+
+
+def test_a_recording_is_heard_in_place_of_the_sentence(
+    doctor: Doctor, sandbox: BackgroundSandbox, tmp_path: Path
+) -> None:
+    path = tmp_path / "call.wav"
+    assert main(["speak", "-q", "turn the lights on", "-o", str(path)]) == 0
+    found = doctor("--only", "stt", "--audio", str(path))
+    assert found.failed == []
+    assert "turn the lights on" in found.check("STT", "hearing")["detail"]
+
+
+def test_words_that_are_not_what_was_said(doctor: Doctor, sandbox: BackgroundSandbox) -> None:
+    other = Fault(do="replace", on="receive", kind="text", after=1, count=3, payload="zebra")
+    sandbox.faults.add(deployment="orpheus2")  # the handshake alone
+    sandbox.faults.add(other, deployment="orpheus2")
+    endpoint = sandbox.tts_websocket_endpoint
+    found = doctor("--only", "stt,tts", "--tts-endpoint", endpoint)
+    assert found.status == 0
+    assert found.check("STT", "hearing")["status"] == "warning"
+    assert "zebra zebra zebra" in found.check("STT", "hearing")["detail"]
+    assert "It was “one two three”" in found.check("STT", "hearing")["mend"]
+
+
+@pytest.mark.models
+@pytest.mark.timeout(300)
+def test_real_models_speak_and_hear(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    with BackgroundSandbox() as sandbox:
+        sandbox.load_now()
+        for name, value in sandbox.environ().items():
+            monkeypatch.setenv(name, value)
+        found = doctor("--timeout", "60", "--text", "The quick brown fox jumps over the lazy dog.")
+    assert found.failed == []
+    assert found.check("STT", "hearing")["status"] == "ok"

@@ -180,6 +180,8 @@ def test_chat_prints_the_answer(sandbox: BackgroundSandbox, capsys: Captured, ty
         (["chat", "a", "--llm-model", "no/such"], "retired, or not enabled"),
         (["chat", "a", "--llm-base-url", "http://127.0.0.1:1/v1"], "Check the URL"),
         (["doctor", "--report", "nosuch/report.html", "--only", "llm"], "No such file"),
+        (["doctor", "--audio", "nosuch.wav"], "nosuch.wav: No such file"),
+        (["doctor", "--audio", __file__], "isn't audio"),
     ],
 )
 def test_a_failure_is_one_clear_line(

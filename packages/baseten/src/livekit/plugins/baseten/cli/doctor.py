@@ -13,6 +13,7 @@ from livekit.agents import utils
 
 from ..version import __version__
 from . import report
+from .audio import read_recording
 from .components import Components, Part
 from .examination import Check, Examination, Finding
 from .language_checks import LanguageChecks
@@ -33,15 +34,17 @@ async def doctor(given: argparse.Namespace) -> int:
         The exit status: 1 when a check failed.
 
     Raises:
-        OSError: the report can't be written.
+        OSError: the recording can't be read, or the report written.
+        ValueError: the recording holds no audio.
     """
     parts: Sequence[Part] = given.only or PARTS
+    recording = None if given.audio is None else await read_recording(given.audio)
     progress = Progress(
         sum(len(STEPS[part]) for part in ("key", *parts)), stream=sys.stderr, quiet=given.quiet
     )
     exam = Examination(progress)
     reach = Reach(Components(given), exam, given.timeout, given.wake)
-    speech = SpeechChecks(reach, text=given.text, audio=given.audio, demanded=given.only or ())
+    speech = SpeechChecks(reach, text=given.text, recording=recording, demanded=given.only or ())
     try:
         async with utils.http_context.open():
             await exam.check("key", "present", lambda: _key(reach), within=given.timeout)
@@ -53,12 +56,13 @@ async def doctor(given: argparse.Namespace) -> int:
         progress.finish()
     order = ("key", *PARTS)
     checks = sorted(exam.checks, key=lambda check: order.index(check.part))
-    if given.report is not None:
-        _write(given.report, report.render(checks, picture=given.report.endswith(".svg")))
     if given.json:
         sys.stdout.write(json.dumps(as_json(checks), indent=2, ensure_ascii=False) + "\n")
     else:
         sys.stdout.write(table(checks, sys.stdout))
+    sys.stdout.flush()
+    if given.report is not None:
+        _write(given.report, report.render(checks, picture=given.report.endswith(".svg")))
     return 1 if any(check.status == "failed" for check in checks) else 0
 
 

@@ -65,7 +65,9 @@ class LanguageChecks:
 
         async def listed() -> Finding[bool]:
             try:
-                found, waited = await self._reach.awake("LLM", target.endpoint, slugs)
+                found, waited = await self._reach.awake(
+                    "LLM", target.endpoint, slugs, measured=False
+                )
             except APIStatusError as e:
                 if not dedicated or e.status_code not in (404, 405, 501):
                     raise

@@ -99,12 +99,12 @@ class Reach:
                 part,
                 endpoint,
                 lambda limit: transport.connect(endpoint, what="connecting", timeout=limit),
+                measured=False,
             )
             return Finding(
                 woken("WebSocket open", waited),
                 ws,
-                seconds=waited + ws.acquire_time,
-                marks={"awake": waited} if waited else {},
+                seconds=waited or ws.acquire_time,
             )
 
         ws = await self.exam.check(part, "handshake", dial, within=self.wake + LONGEST)
@@ -120,17 +120,31 @@ class Reach:
         return Transport(api_key=self.exam.key, auth_scheme=self.components.auth_scheme(part))
 
     async def awake(
-        self, part: Part, endpoint: Endpoint | None, attempt: Callable[[float], Awaitable[_T]]
+        self,
+        part: Part,
+        endpoint: Endpoint | None,
+        attempt: Callable[[float], Awaitable[_T]],
+        *,
+        measured: bool = True,
     ) -> tuple[_T, float]:
-        """Try something, waking the deployment if it is asleep; see :func:`.awake`."""
+        """Try something, waking the deployment if it is asleep; see :func:`.awake`.
+
+        Args:
+            part: What is tried.
+            endpoint: Its deployment; None for the Model APIs, which don't sleep.
+            attempt: See :func:`.awake`.
+            measured: Try again once it is awake, since the first try took in the waking.
+        """
         wake = None
         if endpoint is not None:
             wake = functools.partial(self.transport(part).wake, endpoint, timeout=self.timeout)
-        return await awake(
+        result, waited = await awake(
             attempt,
             timeout=self.timeout,
-            # Only a deployment sleeps: the Model APIs don't.
             budget=0.0 if endpoint is None else self.wake,
             wake=wake,
             progress=self.exam.progress,
         )
+        if waited and measured:
+            result = await attempt(self.timeout)
+        return result, waited

@@ -11,7 +11,6 @@ from livekit.plugins.baseten_stt import STT
 from livekit.plugins.baseten_tts import TTS
 
 from . import probes
-from .audio import read_recording
 from .components import Part
 from .examination import Finding
 from .probes import Spoken
@@ -28,20 +27,25 @@ class SpeechChecks:
     """Checks speech-to-text and text-to-speech."""
 
     def __init__(
-        self, reach: Reach, *, text: str, audio: str | None, demanded: Sequence[Part]
+        self,
+        reach: Reach,
+        *,
+        text: str,
+        recording: tuple[bytes, int] | None,
+        demanded: Sequence[Part],
     ) -> None:
         """Take what is to be said.
 
         Args:
             reach: What the checks are made with.
             text: The sentence.
-            audio: A file to hear in place of it.
+            recording: What to hear in place of it: 16-bit mono audio and its sample rate in Hz.
             demanded: The parts that must be set up.
         """
         self._reach = reach
         self._exam = reach.exam
         self._text = text
-        self._audio = audio
+        self._recording = recording
         self._demanded = demanded
         self._spoken: Spoken | None = None
         # A retry would hide what is looked for.
@@ -130,8 +134,8 @@ class SpeechChecks:
     async def _hearing(self, stt: STT) -> None:
         async def hear() -> Finding[bool]:
             pcm, rate, said = b"", 16000, ""
-            if self._audio is not None:
-                pcm, rate = await read_recording(self._audio)
+            if self._recording is not None:
+                pcm, rate = self._recording
             elif self._spoken is not None:
                 pcm, rate, said = self._spoken.pcm, self._spoken.sample_rate, self._text
             if not pcm:
@@ -156,6 +160,8 @@ class SpeechChecks:
             )
 
         length = self._spoken.seconds if self._spoken else 0.0
+        if self._recording is not None:
+            length = len(self._recording[0]) / 2 / self._recording[1]
         if await self._exam.check("STT", "hearing", hear, within=LONGEST + length):
             self._exam.accepted("STT")
 

@@ -46,7 +46,8 @@ def table(checks: Sequence[Check], stream: TextIO) -> str:
         if check.mend and check.status != "ok":
             arrow = "→ " if marks is _MARKS else "> "
             lines.append(indent + arrow + _wrap(check.mend, indent + "  ", width))
-    text = "\n".join(lines) + "\n\n" + _summary(checks) + "\n"
+    summary = "\n".join(textwrap.wrap(_summary(checks), width, break_on_hyphens=False))
+    text = "\n".join(lines) + "\n\n" + summary + "\n"
     return text if marks is _MARKS else text.replace("“", '"').replace("”", '"')
 
 

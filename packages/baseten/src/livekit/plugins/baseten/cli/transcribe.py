@@ -76,15 +76,16 @@ def _as_text(number: int, data: SpeechData) -> str:
 
 
 def _as_srt(number: int, data: SpeechData) -> str:
-    times = f"{_clock(data.start_time)} --> {_clock(data.end_time)}"
-    return f"{number}\n{times}\n{data.text.strip()}\n\n"
+    start, end = map(_clock, _times(data))
+    return f"{number}\n{start} --> {end}\n{data.text.strip()}\n\n"
 
 
 def _as_json(number: int, data: SpeechData) -> str:
+    start, end = _times(data)
     line: dict[str, Any] = {
         "text": data.text.strip(),
-        "start": round(data.start_time, 3),
-        "end": round(data.end_time, 3),
+        "start": round(start, 3),
+        "end": round(end, 3),
         "language": str(data.language),
     }
     if data.words:
@@ -93,6 +94,16 @@ def _as_json(number: int, data: SpeechData) -> str:
             for word in data.words
         ]
     return json.dumps(line, ensure_ascii=False, default=lambda value: None) + "\n"
+
+
+def _times(data: SpeechData) -> tuple[float, float]:
+    """Start and end in seconds: those of the words, since a stretch includes silence around it."""
+    start, end = data.start_time, data.end_time
+    if data.words:
+        first, last = data.words[0].start_time, data.words[-1].end_time
+        start = first if isinstance(first, (int, float)) else start
+        end = last if isinstance(last, (int, float)) else end
+    return start, end
 
 
 def _clock(seconds: float) -> str:

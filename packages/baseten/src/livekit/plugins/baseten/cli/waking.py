@@ -42,7 +42,8 @@ async def awake(
         progress: Where the wait is shown.
 
     Returns:
-        What the try that got through returned, and the seconds waited before it.
+        What the try that got through returned, and the seconds until then if it had
+        to be woken, else 0.
 
     Raises:
         APIError: the last try's.
@@ -61,9 +62,8 @@ async def awake(
                 await wake()
         while True:
             left = budget - (time.monotonic() - began)
-            waited = time.monotonic() - start
             try:
-                return await attempt(max(left, _PAUSE)), waited
+                return await attempt(max(left, _PAUSE)), time.monotonic() - start
             except APIError as error:
                 left = budget - (time.monotonic() - began)
                 if not _may_be_asleep(error) or left <= _PAUSE:
