@@ -11,6 +11,7 @@ import argparse
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import gettempdir
 
 HERE = Path(__file__).parent
 CORPUS = HERE / "corpus"
@@ -62,7 +63,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("decoders", nargs="*", help="all when none is named")
     parser.add_argument("--seconds", type=float, default=60.0, help="for each")
-    parser.add_argument("--scratch", type=Path, default=Path(".fuzz"))
+    parser.add_argument("--scratch", type=Path, default=Path(gettempdir(), "baseten-fuzz"))
     options = parser.parse_args()
     sys.path.insert(0, str(HERE))
     from decoders import DECODERS

@@ -18,9 +18,10 @@ from livekit.plugins.baseten_sandbox.engines.tones import read, silence, speak
 from livekit.plugins.baseten_stt import STT
 from livekit.plugins.baseten_tts import TTS
 
-__all__ = ["SAID", "USES", "WARM", "Use", "frames", "heard", "question"]
+__all__ = ["ASKED", "SAID", "USES", "WARM", "Use", "frames", "heard", "question"]
 
 SAID = "one two three"
+ASKED = "count as far as you like"
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ async def _synthesize(tts: Any, conn: APIConnectOptions) -> str:
 
 async def _ask(llm: Any, conn: APIConnectOptions) -> str:
     chat_ctx = ChatContext()
-    chat_ctx.add_message(role="user", content="count")
+    chat_ctx.add_message(role="user", content=ASKED)
     async with llm.chat(chat_ctx=chat_ctx, conn_options=conn) as stream:
         return "".join([chunk.delta.content or "" async for chunk in stream if chunk.delta])
 

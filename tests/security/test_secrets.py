@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from contract.uses import SAID, USES, Use
+from contract.uses import ASKED, SAID, USES, Use
 from livekit.agents import APIConnectOptions, APIError
 from livekit.plugins.baseten_sandbox import Fault, Sandbox
 from livekit.plugins.baseten_sandbox.engines.script import Script
@@ -94,6 +94,7 @@ async def test_secrets_show_nowhere(
     for text in (*shown, logged(caplog)):
         assert SECRET not in text
         assert SAID not in text
+        assert ASKED not in text
     recorded = (tmp_path / "sessions.jsonl").read_text().splitlines()
     # What the faults above have the server say is recorded too.
     of_client = [line for line in recorded if json.loads(line)["event"] in ("open", "received")]
