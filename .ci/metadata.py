@@ -28,6 +28,7 @@ CLASSIFIERS = ("Development Status", "Intended Audience", "Programming Language"
 # Where a distribution isn't called what its module is.
 DISTRIBUTIONS = {
     "hibari": "hibari-tts",
+    "llama_cpp": "llama-cpp-python",
     "livekit.agents": "livekit-agents",
     "livekit.local_inference": "livekit-local-inference",
 }
