@@ -273,6 +273,7 @@ def test_speech_that_breaks_off(doctor: Doctor, sandbox: BackgroundSandbox) -> N
     sandbox.faults.add(Fault(do="eof", on="send", after=10001, unit="bytes"), deployment="orpheus1")
     found = doctor("--only", "stt,tts")
     assert found.failed == ["TTS speaking"]
+    assert "broke off" in found.check("TTS", "speaking")["detail"]
     # The half that came isn't used as a probe.
     assert "silence" in found.check("STT", "hearing")["detail"]
 
@@ -291,6 +292,17 @@ def test_tls(doctor: Doctor, encrypted: BackgroundSandbox, monkeypatch: pytest.M
     for part in ("STT", "TTS", "LLM"):
         assert "TLSv1.3" in found.check(part, "TLS")["detail"]
         assert "more days" in found.check(part, "TLS")["detail"]
+
+
+@pytest.mark.parametrize("body", ["<html>Log in</html>", {"ok": True}])
+def test_something_else_answers_there(
+    doctor: Doctor, sandbox: BackgroundSandbox, body: object
+) -> None:
+    sandbox.faults.add(Fault(do="status", status=200, body=body), times=None)
+    found = doctor()
+    assert found.failed == ["STT handshake", "TTS speaking", "LLM model"]
+    assert "login page" in found.check("STT", "handshake")["mend"]
+    assert "OpenAI-compatible" in found.check("LLM", "model")["detail"]
 
 
 def test_a_certificate_that_is_not_trusted(

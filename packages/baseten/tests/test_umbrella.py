@@ -67,6 +67,8 @@ def test_importing_starts_nothing() -> None:
         "before = threading.active_count()\n"
         "importlib.import_module('livekit.plugins.baseten')\n"
         "assert threading.active_count() == before\n"
+        "import sys\n"
+        "assert not any(name.startswith('livekit.plugins.baseten.cli') for name in sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -51,6 +51,10 @@ def failure_of(
     if isinstance(exc, ValueError):
         # What is unreadable now may well be whole the next time.
         return errors.from_exception(ConnectionError(str(exc)), what=_WHAT, key=key)
+    if isinstance(exc, (AttributeError, TypeError)):
+        # The client takes any JSON, or none, for what it asked for.
+        unread = ConnectionError("the answer isn't one of an OpenAI-compatible server")
+        return errors.from_exception(unread, what=_WHAT, key=key)
     return errors.from_exception(_root(exc), what=_WHAT, key=key)
 
 

@@ -19,6 +19,7 @@ from livekit.agents import APIConnectionError, APIError, APIStatusError, APITime
 __all__ = ["Advice", "advise", "one_line"]
 
 _PREFIX = re.compile(r"^(speech-to-text|text-to-speech|LLM|connecting): ", re.IGNORECASE)
+_BROKEN_OFF = re.compile(r"not completed|incomplete|broke off|complete message", re.IGNORECASE)
 _MAX = 400
 
 _KEYS = "https://app.baseten.co/settings/api_keys"
@@ -102,6 +103,11 @@ def advise(error: BaseException, *, part: str = "", check: str = "") -> Advice:
             f"Check the id in the URL: {_WHERE.get(part, 'the URL')}; and that this machine "
             "resolves names.",
         )
+    if isinstance(error, APIConnectionError) and _BROKEN_OFF.search(error.message):
+        return Advice(
+            "the answer broke off before its end",
+            "Try again; if it stays so, read the deployment's logs on the Baseten dashboard.",
+        )
     if isinstance(error, (OSError, APIConnectionError)):
         return Advice(_tidy(_connection(error)), _unreachable())
     if isinstance(error, APIError):
@@ -136,6 +142,12 @@ def _of_status(error: APIStatusError, part: str) -> Advice:
         )
     if status in (400, 422, 1002, 1007, 1008, 1011):
         return Advice(meaning, _OTHER_MODEL.get(part, ""))
+    if 200 <= status < 400:
+        return Advice(
+            meaning,
+            "Something else answers there, such as a proxy or a login page: check the URL and "
+            "your network.",
+        )
     if status in (1000, 1001, 1005, 1012):
         return Advice(meaning, "Try again; if it stays so: " + _OTHER_MODEL.get(part, ""))
     mend = _STATUS.get(status, "Read the deployment's logs on the Baseten dashboard.")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import threading
 from codecs import getincrementaldecoder
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 __all__ = ["content", "text", "whole_text"]
 
@@ -28,29 +29,21 @@ async def content(path: str) -> AsyncIterator[bytes]:
     queue: asyncio.Queue[bytes | OSError] = asyncio.Queue()
     room = threading.Semaphore(_AHEAD)
 
-    def read() -> None:
-        descriptor = sys.stdin.fileno() if path == "-" else opened
-        try:
-            piece: bytes | OSError = b"-"
-            while isinstance(piece, bytes) and piece:
-                room.acquire()
-                if left.is_set():
-                    return
-                try:
-                    piece = os.read(descriptor, _PIECE)
-                except OSError as e:
-                    piece = e
-                loop.call_soon_threadsafe(queue.put_nowait, piece)
-        except RuntimeError:
-            return  # the loop has ended
-        finally:
-            if path != "-":
-                os.close(descriptor)
-
     left = threading.Event()
-    # Opening a named pipe waits for its other end, which Ctrl-C may end.
-    opened = -1 if path == "-" else os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-    # Not the loop's executor: a read that never returns would hold up its end.
+
+    def read() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            try:
+                for piece in _pieces(path):
+                    room.acquire()
+                    if left.is_set():
+                        return
+                    loop.call_soon_threadsafe(queue.put_nowait, piece)
+                loop.call_soon_threadsafe(queue.put_nowait, b"")
+            except OSError as e:
+                loop.call_soon_threadsafe(queue.put_nowait, e)
+
+    # A thread that the loop doesn't wait for: opening or reading a pipe may take for ever.
     threading.Thread(target=read, name="baseten-read", daemon=True).start()
     try:
         while piece := await queue.get():
@@ -61,6 +54,16 @@ async def content(path: str) -> AsyncIterator[bytes]:
     finally:
         left.set()
         room.release()
+
+
+def _pieces(path: str) -> Iterator[bytes]:
+    if path == "-":
+        while piece := os.read(sys.stdin.fileno(), _PIECE):
+            yield piece
+        return
+    with open(path, "rb", buffering=0) as file:
+        while piece := file.read(_PIECE):
+            yield piece
 
 
 async def text(words: Sequence[str]) -> AsyncIterator[str]:

@@ -63,7 +63,7 @@ async def awake(
         while True:
             left = budget - (time.monotonic() - began)
             try:
-                return await attempt(max(left, _PAUSE)), time.monotonic() - start
+                return await attempt(round(max(left, _PAUSE), 1)), time.monotonic() - start
             except APIError as error:
                 left = budget - (time.monotonic() - began)
                 if not _may_be_asleep(error) or left <= _PAUSE:
