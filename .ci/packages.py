@@ -145,6 +145,11 @@ def try_alone(
         if package.leaf:
             absent += ["livekit.plugins.baseten."]
         version = run(own, "-c", IMPORT, package.module, *absent, cwd=scratch).strip()
+        if package.leaf not in ("common", "sandbox"):
+            # LiveKit finds the plugins by their namespace.
+            found = run(own, "-m", "livekit.agents", "download-files", cwd=scratch)
+            if f"downloading files for livekit.plugins.{package.module}" not in found:
+                raise Failure(f"{package.module} isn't registered with LiveKit:\n{found}")
         run("tar", "-xzf", package.sdist, "-C", scratch)
         (source,) = scratch.glob("livekit_plugins_*")
         # What is installed by now stays, so that the oldest versions are what is tested.

@@ -31,8 +31,8 @@ ROW = re.compile(r"^\| `(\w+)` \|([^|]*)\|", re.M)
 
 
 @pytest.mark.parametrize("code", BLOCKS)
-def test_python_blocks_run(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each block runs as it stands; one that awaits is compiled, since it needs a server."""
+async def test_python_blocks_run(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each block runs as it stands, in an event loop; one that awaits is only compiled."""
     monkeypatch.setenv("BASETEN_API_KEY", "not-a-real-key")
     tree = compile(code, "block", "exec", flags=ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     waits = any(
