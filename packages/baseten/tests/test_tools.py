@@ -215,6 +215,17 @@ def test_arguments_that_make_no_sense(arguments: list[str], capsys: Captured) ->
     assert stopped.value.code == 2
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_a_key_on_the_command_line_is_refused_unseen(before: bool, capsys: Captured) -> None:
+    key = ["--api-key", "sk-precious"]
+    with pytest.raises(SystemExit) as stopped:
+        main([*key, "doctor"] if before else ["doctor", *key])
+    assert stopped.value.code == 2
+    told = capsys.readouterr().err
+    assert "BASETEN_API_KEY" in told
+    assert "precious" not in told
+
+
 @pytest.mark.parametrize("command", ["doctor", "speak", "transcribe", "chat"])
 def test_help_has_examples(command: str, capsys: Captured) -> None:
     with pytest.raises(SystemExit) as stopped:

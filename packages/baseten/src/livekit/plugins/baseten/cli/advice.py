@@ -33,8 +33,8 @@ _STATUS = {
     429: "Raise the deployment's concurrency target or replicas, or wait for the rate limit.",
     500: "Read the deployment's logs on the Baseten dashboard; promote a healthy deployment.",
     502: "The model server crashed: read the deployment's logs on the Baseten dashboard.",
-    503: "It hasn't come up: read the deployment's logs, or wait longer with --wake.",
-    504: "Baseten had no replica up in time: wait longer with --wake, or raise its minimum.",
+    503: "It hasn't come up: read the deployment's logs, or have the doctor wait longer with --wake.",
+    504: "Baseten had no replica up in time: have the doctor wait longer with --wake, or raise its minimum.",
     1003: "This deployment takes no such connection. Check that the URL is the right one, and "
     "whether the model is called over https:// (…/predict) or wss:// (…/websocket).",
     1006: "The connection broke: read the deployment's logs, and check proxies in between.",
@@ -73,13 +73,12 @@ class Advice:
     key_refused: bool = False
 
 
-def advise(error: BaseException, *, part: str = "", check: str = "") -> Advice:
+def advise(error: BaseException, *, part: str = "") -> Advice:
     """What a failure means and what to do about it.
 
     Args:
         error: What was raised.
         part: ``STT``, ``TTS`` or ``LLM``; blank for the key.
-        check: Which check failed.
     """
     if isinstance(error, ValueError) and not isinstance(error, ssl.SSLError):
         return Advice(_tidy(str(error)), f"Set {_WHERE[part]}." if part in _WHERE else "")
@@ -95,7 +94,7 @@ def advise(error: BaseException, *, part: str = "", check: str = "") -> Advice:
         return Advice(
             _tidy(error.message),
             "The model is busy, starting, or stuck: look at its logs on the Baseten dashboard; "
-            "give it longer with --timeout, or with --wake while it starts.",
+            "give it longer with --timeout. The doctor waits --wake seconds for one that starts.",
         )
     if isinstance(error, socket.gaierror):
         return Advice(

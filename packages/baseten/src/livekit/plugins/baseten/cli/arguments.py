@@ -55,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=__version__)
+    top.add_argument("--api-key", action=_NoKey, help=argparse.SUPPRESS)
     commands = top.add_subparsers(dest="command", metavar="command", required=True)
     _doctor(commands)
     _speak(commands)
@@ -148,10 +149,11 @@ def _command(
     command: argparse.ArgumentParser = commands.add_parser(
         name,
         help=about,
-        description=about.capitalize() + ".",
+        description=f"{about[0].upper()}{about[1:]}.",
         epilog=f"examples:\n{examples}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    command.add_argument("--api-key", action=_NoKey, help=argparse.SUPPRESS)
     command.add_argument("-q", "--quiet", action="store_true", help="nothing on standard error")
     command.add_argument(
         "--timeout",
@@ -205,6 +207,18 @@ def _endpoint(command: argparse.ArgumentParser, part: str, title: str) -> Any:
         help="any option of the component; the value as JSON or text",
     )
     return group
+
+
+class _NoKey(argparse.Action):
+    """Refuses a key without a word of it, where argparse would repeat it as unknown."""
+
+    def __init__(self, option_strings: list[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, dest, nargs="?", **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *rest: object) -> None:
+        parser.error(
+            "the key isn't taken from the command line, which others can read: set BASETEN_API_KEY"
+        )
 
 
 def _parts(text: str) -> list[str]:

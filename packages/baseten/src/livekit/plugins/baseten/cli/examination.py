@@ -147,7 +147,7 @@ class Examination:
             )
             return finding.value
         took = time.perf_counter() - start
-        advice: Advice = advise(error, part=part, check=name)
+        advice: Advice = advise(error, part=part)
         if advice.key_refused:
             self.refused_by.add(part)
         self._keep(

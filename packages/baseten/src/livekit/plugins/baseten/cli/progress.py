@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import time
 from collections.abc import AsyncIterator
 from typing import TextIO
@@ -90,7 +91,9 @@ class Progress:
     def _draw(self, part: float, text: str) -> None:
         filled = round(_WIDTH * part)
         bar = self._full * filled + self._empty * (_WIDTH - filled)
-        self._write(f"\r\x1b[K{bar} {text}")
+        # A line that wraps couldn't be taken back.
+        room = shutil.get_terminal_size((80, 24)).columns - 1
+        self._write("\r\x1b[K" + f"{bar} {text}"[:room])
 
     def _write(self, text: str) -> None:
         if not self._quiet:
