@@ -158,6 +158,7 @@ def test_retry_after_as_a_date_and_absent() -> None:
     assert errors.retry_after({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}) == 0.0
     far = errors.retry_after({"Retry-After": "Wed, 21 Oct 2099 07:28:00 -0000"})
     assert far == 86400.0
+    assert errors.retry_after({"Retry-After": "Wed, 55555555555 Oct 2026 07:28:00 GMT"}) is None
     assert errors.retry_after({}) is None
     assert errors.retry_after(None) is None
 

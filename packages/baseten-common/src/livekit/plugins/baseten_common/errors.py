@@ -151,7 +151,7 @@ def retry_after(headers: Mapping[str, str] | None) -> float | None:
             except ValueError:
                 try:
                     until = parsedate_to_datetime(value)
-                except ValueError:
+                except (ValueError, OverflowError):
                     return None
                 if until.tzinfo is None:
                     until = until.replace(tzinfo=timezone.utc)
