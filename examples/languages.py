@@ -1,6 +1,6 @@
 """The caller asks for another language in the middle of a call: hearing and voice follow at once.
 
-    uv run examples/languages.py [first.wav second.wav]
+    uv run examples/languages.py [first.wav second.wav] [--output call.wav]
 
 Speech-to-text takes the new language over at the next pause, on a second connection, without a word
 lost. The voice changes with the next utterance. (The sandbox's Whisper hears English in whatever
@@ -24,7 +24,7 @@ from livekit.agents import (
     llm,
 )
 from livekit.plugins import baseten
-from recording import Microphone, read_recording
+from recording import Microphone, Speaker, read_recording
 from startup import EXAMPLE, models, run
 
 _CODES = {"Spanish": "es", "French": "fr", "German": "de", "English": "en"}
@@ -53,7 +53,8 @@ class Interpreter(Agent):
         return f"The call goes on in {language}."
 
 
-async def main(first: Path, second: Path) -> None:
+async def main(first: Path, second: Path, output: Path) -> None:
+    speaker = Speaker(output)
     before, after = Microphone(read_recording(first)), Microphone(read_recording(second))
     async with models():
         hearing, voice = baseten.STT(language="en"), baseten.TTS()
@@ -64,12 +65,14 @@ async def main(first: Path, second: Path) -> None:
             vad=None,
             turn_handling={"turn_detection": "stt"},
         )
+        session.output.audio = speaker
         session.on("conversation_item_added", show)
         async with hearing, voice, session:
             await session.start(Interpreter(hearing, voice))
             await answer(session, before)
             await session.run(user_input="Please switch the language to Spanish.")
             await answer(session, after)
+    speaker.save()
 
 
 async def answer(session: AgentSession[None], caller: Microphone) -> None:
@@ -108,5 +111,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Switch the language in the middle of a call.")
     parser.add_argument("first", nargs="?", type=Path, default=EXAMPLE)
     parser.add_argument("second", nargs="?", type=Path, default=EXAMPLE)
+    parser.add_argument("--output", type=Path, default=Path("call.wav"))
     options = parser.parse_args()
-    run(main(options.first, options.second))
+    run(main(options.first, options.second, options.output))

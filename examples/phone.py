@@ -49,7 +49,7 @@ def decode(mulaw: bytes) -> NDArray[np.int16]:
 
 def encode(pcm: NDArray[np.int16]) -> bytes:
     """Turn PCM into µ-law: each sample goes to the nearest level."""
-    return _CODES[np.searchsorted(_BORDERS, pcm)].tobytes()
+    return _CODES[np.searchsorted(_BORDERS, pcm, side="right")].tobytes()
 
 
 class Caller(Microphone):

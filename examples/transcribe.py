@@ -11,12 +11,15 @@ import argparse
 import asyncio
 from pathlib import Path
 
+import av
+
 from livekit.agents import stt, utils
 from livekit.plugins import baseten
 from startup import EXAMPLE, models, run
 
 
 async def main(recording: Path) -> None:
+    check(recording)
     async with models(), baseten.STT() as speech_to_text, speech_to_text.stream() as stream:
 
         async def send() -> None:
@@ -33,6 +36,13 @@ async def main(recording: Path) -> None:
                 said = event.alternatives[0]
                 print(f"[{said.start_time:6.2f} - {said.end_time:6.2f}] {said.text}")
         await sending
+
+
+def check(recording: Path) -> None:
+    # LiveKit's decoder takes a file that it can't open or understand for one without sound.
+    with av.open(str(recording)) as container:
+        if not container.streams.audio:
+            raise ValueError(f"{recording} holds no sound")
 
 
 if __name__ == "__main__":
