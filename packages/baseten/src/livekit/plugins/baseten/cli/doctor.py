@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import sys
@@ -52,10 +53,16 @@ async def doctor(given: argparse.Namespace) -> int:
             if "LLM" in parts:
                 await LanguageChecks(reach).run()
             _note_accepted(exam)
+    except asyncio.CancelledError:
+        # Whoever has waited enough wants to see what was found so far.
+        progress.finish()
+        if not given.json:
+            sys.stdout.write(table(_ordered(exam), sys.stdout, stopped=True))
+            sys.stdout.flush()
+        raise
     finally:
         progress.finish()
-    order = ("key", *PARTS)
-    checks = sorted(exam.checks, key=lambda check: order.index(check.part))
+    checks = _ordered(exam)
     if given.json:
         sys.stdout.write(json.dumps(as_json(checks), indent=2, ensure_ascii=False) + "\n")
     else:
@@ -64,6 +71,11 @@ async def doctor(given: argparse.Namespace) -> int:
     if given.report is not None:
         _write(given.report, report.render(checks, picture=given.report.endswith(".svg")))
     return 1 if any(check.status == "failed" for check in checks) else 0
+
+
+def _ordered(exam: Examination) -> list[Check]:
+    order = ("key", *PARTS)
+    return sorted(exam.checks, key=lambda check: order.index(check.part))
 
 
 async def _key(reach: Reach) -> Finding[None]:

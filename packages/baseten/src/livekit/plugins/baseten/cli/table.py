@@ -21,12 +21,13 @@ _COLOURS = {"ok": 32, "warning": 33, "failed": 31, "skipped": 90}
 _NARROWEST, _WIDEST = 60, 120
 
 
-def table(checks: Sequence[Check], stream: TextIO) -> str:
+def table(checks: Sequence[Check], stream: TextIO, *, stopped: bool = False) -> str:
     """Lay the checks out, and what they come to.
 
     Args:
         checks: In the order of the table.
         stream: Where it will be written, which decides on colours, characters and width.
+        stopped: Some checks weren't made, so that no summary can be given.
     """
     marks = _MARKS if can_show(stream, "✓✗·→“”") else _PLAIN
     colours = stream.isatty() and not os.environ.get("NO_COLOR")
@@ -46,7 +47,8 @@ def table(checks: Sequence[Check], stream: TextIO) -> str:
         if check.mend and check.status != "ok":
             arrow = "→ " if marks is _MARKS else "> "
             lines.append(indent + arrow + _wrap(check.mend, indent + "  ", width))
-    summary = "\n".join(textwrap.wrap(_summary(checks), width, break_on_hyphens=False))
+    summary = "Stopped." if stopped else _summary(checks)
+    summary = "\n".join(textwrap.wrap(summary, width, break_on_hyphens=False))
     text = "\n".join(lines) + "\n\n" + summary + "\n"
     return text if marks is _MARKS else text.replace("“", '"').replace("”", '"')
 
