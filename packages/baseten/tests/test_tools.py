@@ -215,6 +215,20 @@ def test_arguments_that_make_no_sense(arguments: list[str], capsys: Captured) ->
     assert stopped.value.code == 2
 
 
+@pytest.mark.parametrize("path", ["", "nosuch.pem"])
+@pytest.mark.parametrize("command", [["doctor"], ["chat", "a"]])
+def test_a_missing_file_of_authorities(
+    sandbox: BackgroundSandbox,
+    capsys: Captured,
+    monkeypatch: pytest.MonkeyPatch,
+    command: list[str],
+    path: str,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", path)
+    assert main(command) == 1
+    assert "SSL_CERT_FILE names no file" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("before", [True, False])
 def test_a_key_on_the_command_line_is_refused_unseen(before: bool, capsys: Captured) -> None:
     key = ["--api-key", "sk-precious"]

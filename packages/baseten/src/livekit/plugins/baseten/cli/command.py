@@ -36,8 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         no sense exit with 2.
     """
     given = parser().parse_args(argv)
-    with _one_line_logs(quiet=given.quiet):
+    with _OneLineLogs(quiet=given.quiet):
         try:
+            _check_authorities()
             return asyncio.run(_COMMANDS[given.command](given))
         except KeyboardInterrupt:
             sys.stderr.write("\nstopped\n")
@@ -55,6 +56,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _failed(f"unexpected: {type(e).__name__}: {e}")
 
 
+def _check_authorities() -> None:
+    # TLS itself says no more than that there is no such file.
+    path = os.environ.get("SSL_CERT_FILE")
+    if path is not None and not os.path.isfile(path):
+        raise ValueError(f"SSL_CERT_FILE names no file: {path!r}. Correct it, or unset it")
+
+
 def _failed(message: str) -> int:
     message = " ".join(message.split())
     with contextlib.suppress(ValueError):
@@ -63,7 +71,7 @@ def _failed(message: str) -> int:
     return 1
 
 
-class _one_line_logs:
+class _OneLineLogs:
     """Shows warnings of the components as a line each, and nothing of the framework's."""
 
     def __init__(self, *, quiet: bool) -> None:
