@@ -68,9 +68,11 @@ async def test_messages_pass_both_ways_with_the_key_in_the_header(
     ws = await transport(session).connect(endpoint(origin), what="x", timeout=5)
     await ws.send("text")
     await ws.send(b"bytes")
-    await ws.send("your key, s3cret, is wrong")
+    await ws.send('{"error": "your key, s3cret, is wrong"}')
+    await ws.send("they said s3cret")
     assert [await ws.receive(), await ws.receive()] == ["text", b"bytes"]
-    assert await ws.receive() == "your key, [api key], is wrong"
+    assert await ws.receive() == '{"error": "your key, [api key], is wrong"}'
+    assert await ws.receive() == "they said s3cret"
     assert ws.acquire_time > 0
     await ws.close()
     assert ws.closed
