@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import ssl
 
 import aiohttp
 import pytest
@@ -192,8 +193,6 @@ async def test_a_socket_that_outlives_its_time_is_closed_with_1001(
 
 
 async def test_tls_is_served_with_a_certificate_that_can_be_verified() -> None:
-    import ssl
-
     async with Sandbox(transcriber="tones", synthesizer="tones", tls=True) as sandbox:
         assert sandbox.stt_endpoint.startswith("wss://127.0.0.1:")
         assert sandbox.environ()["SSL_CERT_FILE"] == str(sandbox.certificate)
@@ -234,6 +233,24 @@ async def test_distance_delays_but_loses_nothing(
         # One round trip for the connection and one for the request; or the time the bytes take.
         floor = 2 * 0.05 if "round_trip" in distance else len(audio) / 200_000.0
         assert loop.time() - began >= floor * 0.95
+
+
+async def test_distance_under_tls_costs_the_round_trip_of_its_handshake_too() -> None:
+    loop = asyncio.get_running_loop()
+    async with Sandbox(
+        transcriber="tones", synthesizer="tones", tls=True, round_trip=0.05
+    ) as sandbox:
+        headers = {"Authorization": f"Bearer {sandbox.api_key}"}
+        trusted = ssl.create_default_context(cafile=str(sandbox.certificate))
+        async with aiohttp.ClientSession(headers=headers) as client:
+            began = loop.time()
+            async with client.ws_connect(sandbox.stt_endpoint, ssl=trusted):
+                # One for the connection, one for TLS 1.3, one for the upgrade.
+                assert loop.time() - began >= 3 * 0.05 * 0.95
+            async with client.post(
+                sandbox.tts_endpoint, json={"prompt": "a b"}, ssl=trusted
+            ) as answer:
+                assert len(await answer.read()) == 2 * round(0.3 * 24000) * 2
 
 
 async def test_two_deployments_of_one_name_are_refused() -> None:
