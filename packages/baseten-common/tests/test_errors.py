@@ -169,3 +169,25 @@ def test_a_cold_start_is_told_from_other_refusals() -> None:
     assert not errors.is_cold_start(503, b"draining")
     assert errors.is_cold_start(504)
     assert not errors.is_cold_start(429)
+
+
+def test_what_the_client_finds_wrong() -> None:
+    short = errors.from_finding("too short", what="speech", request_id="r7")
+    assert short.retryable
+    assert str(short).startswith("speech: too short")
+    assert "r7" in str(short)
+    assert not errors.from_finding("comes as MP3", what="speech", mismatch=True).retryable
+    refused = errors.from_finding(
+        "configuration rejected", what="x", status_code=1011, request_id="r8"
+    )
+    assert isinstance(refused, APIStatusError)
+    assert (refused.status_code, refused.request_id, refused.retryable) == (1011, "r8", True)
+    other = errors.from_finding("another kind", what="x", mismatch=True, status_code=1011)
+    assert not other.retryable
+
+
+def test_what_was_handed_on_in_part_is_not_asked_for_again() -> None:
+    error = errors.from_close(1012, what="x")
+    assert error.retryable
+    assert errors.handed_on(error) is error
+    assert not error.retryable

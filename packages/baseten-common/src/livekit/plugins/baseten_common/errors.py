@@ -7,6 +7,8 @@ HTTP or handshake 400, 401, 402, 403, 404, 413, 422    ``APIStatusError``       
 HTTP or handshake 408, 429, 5xx                        ``APIStatusError``        yes
 a redirect, which would carry the request elsewhere    ``APIStatusError``        no
 connecting, or an answer that is due, takes too long   ``APITimeoutError``       yes
+a cold start was waited for as long as was asked       the last refusal's, or    no
+                                                       ``APITimeoutError``
 refused, reset, DNS, broken body                       ``APIConnectionError``    yes
 certificate not trusted, URL unusable, session closed  ``APIConnectionError``    no
 close 1000 or 1005 before the protocol's own end       ``APIStatusError``        yes
@@ -15,10 +17,14 @@ close 1002, 1003, 1007, 1008, 1009, 1010               ``APIStatusError``       
 close 3000 to 4999                                     ``APIStatusError``        by words
 error frame with a 4xx status, or of configuration     ``APIStatusError``        no
 any other error frame                                  ``APIError``              by words
+an answer that can't be read, or isn't the whole       ``APIError``              yes
+an answer of another kind of deployment, a lost file   ``APIError``              no
+any of these, after a part was handed on               the same                  no
 =====================================================  ========================  ========
 
 *By words*: an error that says the request itself is wrong ("invalid", "unsupported", "not found")
 would fail again and isn't retried. LiveKit forbids retries of 4xx statuses other than 408 and 429.
+*After a part was handed on*: a listener has heard it, so a retry would say it twice.
 
 The message is the server's own words where it sent any, and the request id is kept. Exceptions of
 aiohttp are never chained: they hold the request's headers, and with them the API key. Sources:
@@ -45,9 +51,12 @@ __all__ = [
     "error_words",
     "from_close",
     "from_exception",
+    "from_finding",
     "from_frame",
     "from_status",
+    "handed_on",
     "is_cold_start",
+    "not_started",
     "request_id",
     "retry_after",
     "timed_out",
@@ -169,9 +178,37 @@ def _body_words(body: bytes | str) -> str:
         return text
 
 
-def is_cold_start(status: int, body: bytes | str = b"") -> bool:
-    """Whether a refused handshake or request says that the deployment is still starting."""
-    return status in (408, 504) or (status == 503 and "not ready" in _body_words(body).lower())
+def is_cold_start(status: int, body: bytes | str = b"", *, parked: bool = False) -> bool:
+    """Whether a refused handshake or request says that the deployment is still starting.
+
+    Args:
+        status: The HTTP status.
+        body: What the server said.
+        parked: Whether the answer took so long that the request was waiting for a replica: a 500
+            then means that none was up in time.
+    """
+    if status == 503:
+        return "not ready" in _body_words(body).lower()
+    return status in (408, 504) or (parked and status == 500)
+
+
+def not_started(what: str, seconds: float, refusal: APIError | None = None) -> APIError:
+    """The error for a deployment that was waited for in vain; the wait stood for all retries.
+
+    Args:
+        what: What was being done, as the start of the message.
+        seconds: How long a cold start is waited for.
+        refusal: The last that the server said, if anything.
+    """
+    vain = f"the deployment didn't answer within {seconds:g} s of waiting for its cold start"
+    if isinstance(refusal, APIStatusError):
+        return APIStatusError(
+            f"{refusal.message}; {vain}",
+            status_code=refusal.status_code,
+            request_id=refusal.request_id,
+            retryable=False,
+        )
+    return APITimeoutError(f"{what}: {vain}", retryable=False)
 
 
 def from_status(
@@ -259,6 +296,39 @@ def from_frame(
         return APIStatusError(
             message, status_code=500, request_id=request_id, retryable=error.retryable
         )
+    return error
+
+
+def from_finding(
+    reason: str,
+    *,
+    what: str,
+    mismatch: bool = False,
+    status_code: int | None = None,
+    request_id: str | None = None,
+) -> APIError:
+    """The error for what the client itself finds wrong, such as an answer that isn't the whole.
+
+    Args:
+        reason: What is wrong, and the mend where there is one.
+        what: What was being done, as the start of the message.
+        mismatch: The options don't fit what is there, such as a deployment of another kind, so it
+            would come again.
+        status_code: The HTTP status or close code that it came with or amounts to.
+        request_id: Baseten's id of the request.
+    """
+    message = f"{what}: {reason}"
+    if status_code is not None:
+        return APIStatusError(
+            message, status_code=status_code, request_id=request_id, retryable=not mismatch
+        )
+    where = f" (request {request_id})" if request_id else ""
+    return APIError(message + where, retryable=not mismatch)
+
+
+def handed_on(error: APIError) -> APIError:
+    """The same error, for a request of which a part was handed on already."""
+    error.retryable = False
     return error
 
 

@@ -5,6 +5,7 @@ import asyncio
 from livekit import rtc
 from livekit.agents import APIError, tts
 from livekit.agents.types import NOT_GIVEN, TimedString
+from livekit.plugins.baseten_common import errors
 
 from .protocols import Audio, Spoken
 
@@ -97,18 +98,15 @@ class Playback:
         self._emitter.flush()
 
     async def give_up(self, error: APIError) -> APIError:
-        """The error to raise, after what was received has been handed on.
-
-        Once a listener has heard something, a new attempt would say it again.
-        """
-        if self.begun:
-            self.finish()
-            for _ in range(_TURNS):
-                if round(self._emitter.pushed_duration() * self._rate) >= self._samples:
-                    break
-                await asyncio.sleep(0)
-            error.retryable = False
-        return error
+        """The error to raise, after what was received has been handed on."""
+        if not self.begun:
+            return error
+        self.finish()
+        for _ in range(_TURNS):
+            if round(self._emitter.pushed_duration() * self._rate) >= self._samples:
+                break
+            await asyncio.sleep(0)
+        return errors.handed_on(error)
 
     def _drain(self) -> None:
         if self._resampler is not None:

@@ -4,8 +4,8 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 
 from livekit.plugins.baseten_common import Endpoint, Transport
 
+from .failures import WHAT, failure_of
 from .protocols import Audio, Event, Failed, Predict
-from .utterance import WHAT, failure
 from .warm_http import WarmConnection
 
 __all__ = ["Synthesis"]
@@ -66,6 +66,6 @@ class Synthesis:
         for event in events:
             if isinstance(event, Failed):
                 key = self._transport.api_key
-                raise failure(event, key=key, request_id=request_id)
+                raise failure_of(event, key=key, request_id=request_id)
             if isinstance(event, Audio):
                 yield event

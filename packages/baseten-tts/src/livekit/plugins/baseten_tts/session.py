@@ -4,8 +4,9 @@ import asyncio
 import base64
 import os
 
-from livekit.agents import APIConnectionError
+from livekit.plugins.baseten_common import errors
 
+from .failures import WHAT
 from .options import Options
 from .protocols.registry import Dialect
 
@@ -35,7 +36,7 @@ class SessionConfig:
         """The configuration for these options.
 
         Raises:
-            APIConnectionError: the reference audio can't be read any more.
+            APIError: the reference audio can't be read any more.
         """
         if self._dialect.config is None:
             return ""
@@ -45,8 +46,8 @@ class SessionConfig:
                 try:
                     self._clips[clip] = await read_clip(clip)
                 except OSError as e:
-                    raise APIConnectionError(
-                        f"text-to-speech: ref_audio can't be read: {e.strerror}", retryable=False
+                    raise errors.from_finding(
+                        f"ref_audio can't be read: {e.strerror}", what=WHAT, mismatch=True
                     ) from None
             clip = self._clips[clip]
         return self._dialect.config(options, clip)

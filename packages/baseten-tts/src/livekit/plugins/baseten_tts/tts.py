@@ -16,6 +16,7 @@ from livekit.plugins.baseten_common import ApiKey, AuthScheme, Endpoint, Transpo
 
 from . import checks
 from .chunked import ChunkedStream
+from .failures import WHAT
 from .lines import Line
 from .log import logger
 from .models import Transports, TTSModels
@@ -24,7 +25,7 @@ from .predict import Synthesis
 from .protocols.registry import DIALECTS
 from .session import SessionConfig
 from .stream import SynthesizeStream
-from .utterance import WHAT, Conversation
+from .utterance import Conversation
 from .warm import WarmSockets
 from .warm_http import WarmConnection
 

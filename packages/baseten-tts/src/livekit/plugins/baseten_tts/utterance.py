@@ -9,26 +9,16 @@ from livekit.agents import APIError, APITimeoutError
 from livekit.agents.utils import aio
 from livekit.plugins.baseten_common import ApiKey, Closed, errors, timeout
 
+from .failures import WHAT, failure_of
 from .lines import Line
 from .playback import Playback
 from .protocols import Audio, Event, Failed, Finished, Spoken, Utterance
 from .script import Script
 from .warm import WarmSockets
 
-__all__ = ["WHAT", "Conversation", "failure"]
+__all__ = ["Conversation"]
 
-WHAT = "text-to-speech"
 _PAUSE = 12.0  # seconds of the text after which a server may want a sign of life
-
-
-def failure(
-    failed: Failed, *, key: ApiKey | None = None, request_id: str | None = None
-) -> APIError:
-    """The error for an utterance that won't be complete."""
-    if failed.payload is not None:
-        return errors.from_frame(failed.payload, what=WHAT, request_id=request_id, key=key)
-    where = f" (request {request_id})" if request_id else ""
-    return APIError(f"{WHAT}: {failed.reason}{where}", retryable=failed.retryable)
 
 
 class Conversation:
@@ -165,7 +155,7 @@ class _Exchange:
             elif isinstance(event, Spoken):
                 playback.caption(event)
             elif isinstance(event, Failed):
-                raise failure(event, key=self._c._key, request_id=self._line.ws.request_id)
+                raise failure_of(event, key=self._c._key, request_id=self._line.ws.request_id)
             else:
                 return event
         return None

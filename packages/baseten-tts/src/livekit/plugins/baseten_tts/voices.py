@@ -7,19 +7,21 @@ restart. Bake voices into the deployment for anything but a trial.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 from typing import Any
 
 import aiohttp
 
-from livekit.agents import APIError, utils
+from livekit.agents import utils
 from livekit.plugins.baseten_common import (
     ApiKey,
     AuthScheme,
     Closed,
     Endpoint,
     Transport,
+    WebSocket,
     errors,
     timeout as deadline,
 )
@@ -71,17 +73,16 @@ async def register_voice(
     _check_name(name)
     check_clip(ref_audio_path, limit=_MAX_UPLOAD)
     extension = os.path.splitext(ref_audio_path)[1].lstrip(".").lower()
-    message: dict[str, Any] = {
-        "type": "voice.add",
-        "name": name,
-        "consent": consent,
-        "audio_data": await read_clip(ref_audio_path),
-        "audio_format": extension or "wav",
-    }
-    if ref_text:
-        message["ref_text"] = ref_text
     desk = _Desk(model_endpoint, model_id, chain_id, api_key, auth_scheme, http_session)
-    result = await desk.ask(message, answer="voice.add.result", limit=timeout)
+    result = await desk.ask(
+        "voice.add",
+        limit=timeout,
+        name=name,
+        consent=consent,
+        audio_data=await read_clip(ref_audio_path),
+        audio_format=extension or "wav",
+        **({"ref_text": ref_text} if ref_text else {}),
+    )
     voice = result.get("voice")
     return dict(voice) if isinstance(voice, dict) else result
 
@@ -115,7 +116,7 @@ async def list_voices(
         APIError: the server refused, or didn't answer in time.
     """
     desk = _Desk(model_endpoint, model_id, chain_id, api_key, auth_scheme, http_session)
-    return await desk.ask({"type": "voice.list"}, answer="voice.list.result", limit=timeout)
+    return await desk.ask("voice.list", limit=timeout)
 
 
 async def remove_voice(
@@ -150,8 +151,7 @@ async def remove_voice(
     """
     _check_name(name)
     desk = _Desk(model_endpoint, model_id, chain_id, api_key, auth_scheme, http_session)
-    message = {"type": "voice.remove", "name": name}
-    return await desk.ask(message, answer="voice.remove.result", limit=timeout)
+    return await desk.ask("voice.remove", limit=timeout, name=name)
 
 
 def _check_name(name: str) -> None:
@@ -181,55 +181,59 @@ class _Desk:
         self._scheme = auth_scheme
         self._session = http_session
 
-    async def ask(self, message: dict[str, Any], *, answer: str, limit: float) -> dict[str, Any]:
-        what = str(message["type"])
-        if self._session is not None:
-            return await self._ask(self._session, message, what, answer, limit)
-        try:
-            shared = utils.http_context.http_session()
-        except RuntimeError:
-            # Voices are managed from scripts too, where LiveKit has no session.
-            async with aiohttp.ClientSession(trust_env=True) as session:
-                return await self._ask(session, message, what, answer, limit)
-        return await self._ask(shared, message, what, answer, limit)
+    async def ask(self, question: str, *, limit: float, **details: str) -> dict[str, Any]:
+        """The answer to one message.
 
-    async def _ask(
-        self,
-        session: aiohttp.ClientSession,
-        message: dict[str, Any],
-        what: str,
-        answer: str,
-        limit: float,
-    ) -> dict[str, Any]:
-        transport = Transport(api_key=self._key, auth_scheme=self._scheme, http_session=session)
-        try:
-            async with deadline(limit):
-                ws = await transport.connect(self._endpoint, what=what, timeout=limit)
-                try:
-                    await ws.send(json.dumps(message))
-                    while True:
-                        reply = await ws.receive()
-                        if isinstance(reply, Closed):
-                            raise ws.error(reply)
-                        result = _read(reply)
-                        kind = result.get("type")
-                        if kind == "error" or (kind == answer and result.get("success") is False):
-                            raise errors.from_frame(
-                                result, what=what, request_id=ws.request_id, key=self._key
-                            )
-                        if kind == answer:
-                            return result
-                finally:
-                    await ws.close(timeout=0.5)
-        except asyncio.TimeoutError:
-            raise errors.timed_out(what, limit) from None
+        Args:
+            question: The message's type, such as ``voice.list``.
+            limit: Seconds for all of it.
+            details: What else the message says.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            session = self._session or _shared_session()
+            if session is None:
+                # Voices are managed from scripts too, where LiveKit has no session.
+                session = await stack.enter_async_context(aiohttp.ClientSession(trust_env=True))
+            transport = Transport(api_key=self._key, auth_scheme=self._scheme, http_session=session)
+            try:
+                async with deadline(limit):
+                    ws = await transport.connect(self._endpoint, what=question, timeout=limit)
+                    stack.push_async_callback(ws.close, timeout=0.5)
+                    await ws.send(json.dumps({"type": question, **details}))
+                    return await self._answer(ws, question)
+            except asyncio.TimeoutError:
+                raise errors.timed_out(question, limit) from None
+
+    async def _answer(self, ws: WebSocket, question: str) -> dict[str, Any]:
+        while True:
+            reply = await ws.receive()
+            if isinstance(reply, Closed):
+                raise ws.error(reply)
+            message = _read(reply, question)
+            kind = message.get("type")
+            answers = kind == f"{question}.result"
+            if kind == "error" or (answers and message.get("success") is False):
+                raise errors.from_frame(
+                    message, what=question, request_id=ws.request_id, key=self._key
+                )
+            if answers:
+                return message
 
 
-def _read(reply: str | bytes) -> dict[str, Any]:
+def _shared_session() -> aiohttp.ClientSession | None:
+    try:
+        return utils.http_context.http_session()
+    except RuntimeError:
+        return None
+
+
+def _read(reply: str | bytes, question: str) -> dict[str, Any]:
     if isinstance(reply, bytes):
         return {}
     try:
-        value = json.loads(reply)
+        message = json.loads(reply)
     except (ValueError, RecursionError):
-        raise APIError("the server sent a message that isn't JSON") from None
-    return value if isinstance(value, dict) else {}
+        raise errors.from_finding(
+            "the server sent a message that isn't JSON", what=question
+        ) from None
+    return message if isinstance(message, dict) else {}

@@ -65,12 +65,12 @@ class Failed:
     Attributes:
         reason: What is wrong, when the client found it.
         payload: What the server said, when it was the server.
-        retryable: Whether trying again can help, as far as the protocol knows.
+        mismatch: Whether the deployment isn't of the kind that the options say.
     """
 
     reason: str = ""
     payload: object = None
-    retryable: bool = True
+    mismatch: bool = False
 
 
 Event = Audio | Spoken | Finished | Failed

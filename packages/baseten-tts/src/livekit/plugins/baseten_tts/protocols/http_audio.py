@@ -94,7 +94,7 @@ class AudioBody:
         try:
             events = self._read(data)
         except WavError as e:
-            events = [Failed(str(e), retryable=False)]
+            events = [Failed(str(e), mismatch=True)]
         self._failed = any(isinstance(event, Failed) for event in events)
         return events
 
@@ -123,7 +123,7 @@ class AudioBody:
         head = bytes(self._held)
         if self._type in _CODEC_TYPES or any(head.startswith(magic) for magic in _CODECS):
             kind = next((name for m, name in _CODECS.items() if head.startswith(m)), self._type)
-            return [Failed(f"the model sends {kind}: have it send WAV or PCM", retryable=False)]
+            return [Failed(f"the model sends {kind}: have it send WAV or PCM", mismatch=True)]
         if _is_text(head):
             self._read, self._guessed = self._hold, True
             return []
@@ -145,7 +145,7 @@ class AudioBody:
     def _hold(self, data: bytes) -> list[Event]:
         self._held += data
         if len(self._held) > _MAX_JSON:
-            return [Failed(f"the answer is larger than {_MAX_JSON} bytes", retryable=False)]
+            return [Failed(f"the answer is larger than {_MAX_JSON} bytes", mismatch=True)]
         return []
 
     def _pcm(self, data: bytes) -> list[Event]:
@@ -179,7 +179,7 @@ class AudioBody:
                     rate = next((part[k] for k in _RATE_KEYS if _is_rate(part.get(k))), self._rate)
                     return self._decoded(part[key], rate)
         known = ", ".join(_AUDIO_KEYS)
-        return [Failed(f"the answer holds no audio under any of {known}", retryable=False)]
+        return [Failed(f"the answer holds no audio under any of {known}", mismatch=True)]
 
     def _decoded(self, text: str, rate: int) -> list[Event]:
         if text.startswith("data:"):
@@ -196,7 +196,7 @@ class AudioBody:
         if self._read == self._sniff:
             events += self._unsniffed()
         elif self._read == self._hold:
-            return [Failed("the audio in the answer is JSON again", retryable=False)]
+            return [Failed("the audio in the answer is JSON again", mismatch=True)]
         return events
 
 

@@ -89,7 +89,7 @@ class OrpheusUtterance:
             return [
                 Failed(
                     "the deployment speaks a session protocol, not Orpheus's: name its own model=",
-                    retryable=False,
+                    mismatch=True,
                 )
             ]
         if isinstance(payload, dict) and payload.get("type") != "error" and "error" not in payload:

@@ -153,7 +153,7 @@ class Qwen3Utterance:
             try:
                 data = self._wav.feed(data)
             except WavError as e:
-                return [Failed(str(e), retryable=False)]
+                return [Failed(str(e), mismatch=True)]
             rate = self._wav.sample_rate
         if not data:
             return []
@@ -163,11 +163,11 @@ class Qwen3Utterance:
     def _start(self, event: Mapping[str, object]) -> list[Event]:
         format, rate = event.get("format"), event.get("sample_rate")
         if format not in (None, "", "pcm", "wav"):
-            return [Failed(f"audio comes as {format}: set response_format to pcm", retryable=False)]
+            return [Failed(f"audio comes as {format}: set response_format to pcm", mismatch=True)]
         self._wav = WavReader() if format == "wav" else None
         if isinstance(rate, (int, float)) and not isinstance(rate, bool):
             if not 4000 <= rate <= 384000:
-                return [Failed(f"a sample rate of {rate} Hz can't be played", retryable=False)]
+                return [Failed(f"a sample rate of {rate} Hz can't be played", mismatch=True)]
             self._rate = int(rate)
         text = event.get("sentence_text")
         self._sentence_text = text if isinstance(text, str) else ""
