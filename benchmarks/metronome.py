@@ -19,7 +19,7 @@ __all__ = ["Metronome"]
 
 _FRAME = 512 / 16000
 _TURN, _SPEECH, _SILENCE = 3.0, 2.0, 0.3  # seconds
-_WORDS = "so this is what we said to each other then".split()
+_WORDS = ("so", "this", "is", "what", "we", "said", "to", "each", "other", "then")
 
 
 class Metronome:

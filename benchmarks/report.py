@@ -122,7 +122,8 @@ class Report:
             return None
         if len(ours) == len(theirs) <= 30 and all(theirs):
             return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
-        return statistics.median(ours) / (statistics.median(theirs) or float("nan"))
+        other = statistics.median(theirs)
+        return statistics.median(ours) / other if other else None
 
     def aim(
         self, scene: str, measure: str, text: str, *, at_most: float, figure: float | None = None

@@ -15,6 +15,7 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -285,8 +286,15 @@ async def turns(url: str, key: str, model: str, tape: str, streams: int, count: 
 
     async def talk(make: Any, number: int) -> None:
         loop = asyncio.get_running_loop()
+        heard: list[float] = []
         final = asyncio.Event()
-        stream = make(lambda is_final, text: final.set() if is_final and text else None)
+
+        def hear(is_final: bool, text: str) -> None:
+            if is_final and text:
+                heard.append(time.monotonic())
+                final.set()
+
+        stream = make(hear)
         await stream.open()
         at = loop.time() + 0.5 + 0.037 * number
 
@@ -299,24 +307,19 @@ async def turns(url: str, key: str, model: str, tape: str, streams: int, count: 
         for turn in range(count + 1):
             for piece in words:
                 await say(piece)
+            heard.clear()
             final.clear()
             stopped = time.monotonic()
             await stream.flush()
             # The room goes on being silent while the final is waited for.
-            waiting = asyncio.create_task(final.wait())
             for _ in range(60):
                 await say(quiet)
-                if waiting.done():
+                if heard:
                     break
-                done, _ = await asyncio.wait([waiting], timeout=at - loop.time())
-                if done:
-                    break
-            if not waiting.done():
-                waiting.cancel()
-                raise RuntimeError("no final came")
+            await asyncio.wait_for(final.wait(), 5.0)
             if turn:  # the first also waits for the connection
-                waits.append(time.monotonic() - stopped)
-            for _ in range(10 + number % 4):
+                waits.append(heard[0] - stopped)
+            for _ in range(4 + number % 4):
                 await say(quiet)
         await stream.close()
 
@@ -346,16 +349,16 @@ async def recover(url: str, key: str, tape: str, interval: float) -> dict[str, A
         make = connect(session, url, key, "whisper", interval)
         stream = make(hear, redial=True) if KIND == "bare" else make(hear)
         await stream.open()
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(0.5)
         at = asyncio.get_running_loop().time()
         for piece in recorded:
             await asyncio.sleep(at - asyncio.get_running_loop().time())
             await stream.push(piece)
             at += 0.05
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(0.5)
         await stream.close()
     return {
-        "longest": max((b - a for a, b in zip(news, news[1:], strict=False)), default=0.0),
+        "longest": max((b - a for a, b in pairwise(news)), default=0.0),
         "heard": sorted({int(w[1:]) for w in " ".join(finals).split() if w[1:].isdigit()}),
         "handshakes": getattr(stream, "handshakes", []),
     }

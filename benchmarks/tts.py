@@ -1,197 +1,118 @@
-"""How long it takes until a listener hears the first sound, and until a server stops speaking.
+"""How long a listener waits for the first sound, and a server for the news of an interruption.
 
-A local Baseten with a tone voice runs in a process of its own, behind a link with a round trip. For
-each protocol 100 utterances are spoken, 30 % of them cut off at a random moment; the one after a cut
-follows after ``--pause``. What is printed is in round trips of the link:
+    python benchmarks/tts.py [--utterances 100] [--round-trip 0.04] [--pause 0.3]
 
-- ``first``: the first utterance after ``prewarm()``;
-- ``later``: median and worst of the others;
-- ``own``: what the server and the client need without the link, in milliseconds, which is taken off.
+Over a link with a round trip and TLS, in round trips, with the server's own time taken off: what
+``bare`` needs without the link. ``bare`` always has its connection open before the clock starts, so
+its figure is the limit, 1. Each kind of client speaks in rounds: prewarm, the time that a connection
+needs (0.6 s), a *first* utterance, and *later* ones, of which 30 % are cut off at a random moment.
 
-``stop`` is the time from closing a stream to the server's seeing it, on loopback without the link.
+The pause after each is 0.3 s: no reply follows the one before sooner, since the caller has to say
+something, which has to be heard and answered. ``no pause`` is what happens if one does all the same.
 
-With ``--peer PYTHON``, an interpreter that has the published plugin speaks the same utterances.
-
-Run ``python benchmarks/tts.py [--round-trip SECONDS] [--utterances N] [--pause SECONDS] [--json FILE]
-[--peer PYTHON]``.
+*Stop* is the time from closing a stream to the server's seeing it, over TLS without the link.
 """
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import json
-import random
 import statistics
-import sys
-import time
-from typing import Any
+
+from arena import Arena, parser
+from report import Measure, Report, percentile
 
 TEXT = "Good morning, this is Tara speaking. What is it that I can do for you today, my friend?"
-WAYS: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "orpheus over websocket": ("orpheus2", "websocket", {}),
-    "orpheus over http": ("orpheus1", "predict", {}),
-    "qwen3-tts": (
-        "qwentts1",
-        "websocket",
-        {"model": "qwen3-tts", "voice": "vivian", "task_type": "CustomVoice"},
-    ),
-    "qwen3-tts, one utterance a socket": (
-        "qwentts2",
-        "websocket",
-        {"model": "qwen3-tts", "voice": "vivian", "task_type": "CustomVoice"},
-    ),
+WAYS = {
+    "orpheus-ws": "orpheus2",
+    "orpheus-http": "orpheus1",
+    "qwen3-tts": "qwentts1",
+    "qwen3-tts-one-shot": "qwentts2",
+    "generic": "kokoro1",
 }
-
-
-async def speak(args: argparse.Namespace) -> list[float]:
-    """Speak as told, and give the seconds to the first sound of each utterance."""
-    from livekit.agents import tts as agents_tts, utils
-
-    if args.peer_here:
-        from livekit.plugins.baseten import TTS
-    else:
-        from livekit.plugins.baseten_tts import TTS
-    choice = random.Random(1)
-    seconds: list[float] = []
-    async with utils.http_context.open():
-        tts: agents_tts.TTS = TTS(
-            api_key="sandbox-key", model_endpoint=args.endpoint, **json.loads(args.options)
-        )
-        tts.prewarm()
-        await asyncio.sleep(args.pause)
-        speaker = tts if tts.capabilities.streaming else agents_tts.StreamAdapter(tts=tts)
-        for _ in range(args.utterances):
-            cut = choice.random() < 0.3
-            stream = speaker.stream()
-            start = time.perf_counter()
-            for i in range(0, len(TEXT), 5):
-                stream.push_text(TEXT[i : i + 5])
-            stream.end_input()
-            first: float | None = None
-            async for _ in stream:
-                first = first or time.perf_counter() - start
-                if cut and choice.random() < 0.2:
-                    break
-            await stream.aclose()
-            seconds.append(first or 0.0)
-            await asyncio.sleep(args.pause)
-        await tts.aclose()
-    return seconds
-
-
-async def run_elsewhere(python: str, *arguments: str) -> list[float]:
-    process = await asyncio.create_subprocess_exec(
-        python,
-        __file__,
-        *arguments,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    out, _ = await asyncio.wait_for(process.communicate(), 600)
-    if process.returncode:
-        raise SystemExit(f"{python} failed")
-    values: list[float] = json.loads(out)
-    return values
-
-
-async def stop_times(count: int = 20) -> list[float]:
-    """Seconds from closing a stream to the server's seeing it."""
-    from livekit.agents import utils
-    from livekit.plugins.baseten_sandbox import Fault, Sandbox
-    from livekit.plugins.baseten_tts import TTS
-
-    seconds: list[float] = []
-    async with (
-        Sandbox(transcriber="tones", synthesizer="tones") as sandbox,
-        utils.http_context.open(),
-    ):
-        tts = TTS(
-            api_key=sandbox.api_key,
-            model_endpoint=sandbox.tts_websocket_endpoint,
-            warm_sockets=0,
-        )
-        for number in range(count):
-            sandbox.faults.add(Fault(do="mute", on="send", kind="binary", after=4))
-            stream = tts.stream()
-            stream.push_text(TEXT)
-            await anext(stream)
-            start = time.perf_counter()
-            await stream.aclose()
-            await sandbox.wait_for(lambda number=number: sandbox.sessions[number].closed)
-            seconds.append(time.perf_counter() - start)
-        await tts.aclose()
-    return seconds
-
-
-async def measure(args: argparse.Namespace) -> dict[str, Any]:
-    from livekit.plugins.baseten_sandbox import Sandbox
-
-    results: dict[str, Any] = {"round_trip": args.round_trip}
-    engines: dict[str, Any] = {
-        "api_key": "sandbox-key",
-        "transcriber": "tones",
-        "synthesizer": "tones",
-    }
-    async with Sandbox(**engines) as near, Sandbox(**engines, round_trip=args.round_trip) as far:
-        for way, (deployment, route, options) in WAYS.items():
-            results[way] = {}
-            for who, python in {"ours": sys.executable, "peer": args.peer}.items():
-                if not python:
-                    continue
-
-                async def run(
-                    sandbox: Sandbox,
-                    utterances: int,
-                    pause: float,
-                    where: tuple[str, str] = (deployment, route),
-                    options: dict[str, Any] = options,
-                    python: str = python,
-                    peer: bool = who == "peer",
-                ) -> list[float]:
-                    arguments = ["--endpoint", sandbox.url(*where)]
-                    arguments += ["--options", json.dumps(options)]
-                    arguments += ["--utterances", str(utterances), "--pause", str(pause)]
-                    return await run_elsewhere(python, *arguments, *["--peer-here"] * peer)
-
-                own = statistics.median(await run(near, 15, 0.05))
-                seconds = await run(far, args.utterances, args.pause)
-                trips = [(value - own) / args.round_trip for value in seconds]
-                results[way][who] = {
-                    "own": own,
-                    "first": trips[0],
-                    "median": statistics.median(trips[1:]),
-                    "worst": max(trips[1:]),
-                }
-                print(
-                    f"{way:36}{who:6}own {own * 1e3:5.1f} ms   first {trips[0]:5.2f}   later"
-                    f" {statistics.median(trips[1:]):5.2f}   worst {max(trips[1:]):5.2f}",
-                    flush=True,
-                )
-            await far.wait_for(lambda: far.open_sockets == 0)
-    stops = await stop_times()
-    results["stop"] = {"median": statistics.median(stops), "worst": max(stops)}
-    print(f"stop: median {statistics.median(stops) * 1e3:.1f} ms, worst {max(stops) * 1e3:.1f} ms")
-    return results
+UNKNOWN_TO_PEER = ("generic",)
+ROUNDS = 5
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--round-trip", type=float, default=0.1)
-    parser.add_argument("--utterances", type=int, default=100)
-    parser.add_argument("--pause", type=float, default=0.6)
-    parser.add_argument("--json")
-    parser.add_argument("--peer")
-    parser.add_argument("--endpoint", help=argparse.SUPPRESS)
-    parser.add_argument("--options", help=argparse.SUPPRESS)
-    parser.add_argument("--peer-here", action="store_true", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.endpoint:
-        print(json.dumps(asyncio.run(speak(args))))
-        return
-    results = asyncio.run(measure(args))
-    if args.json:
-        with open(args.json, "w") as f:
-            json.dump(results, f, indent=2)
+    options = parser(__doc__)
+    options.add_argument("--utterances", type=int, default=100, help="of ours; others speak less")
+    options.add_argument("--round-trip", type=float, default=0.04, help="seconds")
+    options.add_argument("--pause", type=float, default=0.3, help="seconds after an utterance")
+    args = options.parse_args()
+    trips = "round trips"
+    report = Report(
+        "tts",
+        f"First sound over {args.round_trip * 1000:.0f} ms and TLS, and stopping",
+        {
+            "first": Measure("first utterance after prewarm", trips),
+            "later": Measure("later utterances", trips),
+            "slow": Measure("95 of 100 later utterances came within", trips, drawn=False),
+            "no_pause": Measure("later utterances without a pause", trips),
+            "own": Measure("server's own time, taken off", "ms", 1, drawn=False),
+            "stop": Measure("from closing a stream to the server's seeing it", "ms", 2),
+        },
+        notes=[f"a pause of {args.pause} s after each utterance"],
+    )
+    counts = {"ours": args.utterances // ROUNDS, "peer": 8, "bare": 6}
+    if args.short:
+        counts = dict.fromkeys(counts, 2)
+    with Arena(args) as arena:
+        server = arena.server()
+        near = server.do("sandbox", name="near", tls=True)
+        far = server.do("sandbox", name="far", tls=True, round_trip=args.round_trip)
+        # Each sandbox has an authority of its own, so each has clients of its own.
+        clients = arena.clients("tts_client.py", SSL_CERT_FILE=far["certificate"])
+        nearby = arena.clients("tts_client.py", SSL_CERT_FILE=near["certificate"])
+        told = {"key": near["key"], "text": TEXT}
+        for way, deployment in WAYS.items():
+            speaking = {k: v for k, v in clients.items() if k != "peer" or way in WAYS}
+            if way in UNKNOWN_TO_PEER:
+                speaking.pop("peer", None)
+            job = {**told, "way": way, "url": far["urls"][deployment], "head_start": 0.6}
+            loopback = {**job, "url": near["urls"][deployment]}
+            few = 3 if args.short else 15
+            owns = nearby["bare"].do(
+                "speak", **loopback, utterances=few, pause=0.03, cut=0.0, seed=0
+            )
+            own = statistics.median(owns)
+            report.add(way, "bare", own=1000 * own)
+
+            def in_trips(seconds: list[float], own: float = own) -> list[float]:
+                return [(value - own) / args.round_trip for value in seconds]
+
+            for number, kind, client in arena.turns(speaking, ROUNDS):
+                first, *later = in_trips(
+                    client.do(
+                        "speak",
+                        **job,
+                        utterances=counts[kind] + 1,
+                        pause=args.pause,
+                        cut=0.3,
+                        seed=number,
+                    )
+                )
+                report.add(way, kind, first=first, later=later)
+            for kind in speaking:
+                report.add(way, kind, slow=percentile(report.values(way, kind, "later"), 95))
+                if kind != "bare" and not args.short:
+                    hasty = speaking[kind].do(
+                        "speak", **job, utterances=16, pause=0.0, cut=0.3, seed=1
+                    )
+                    report.add(way, kind, no_pause=in_trips(hasty[1:]))
+            for measure in ("first", "later"):
+                report.aim(way, measure, "1.15 round trips", at_most=1.15)
+        for way in ("orpheus-ws", "qwen3-tts"):
+            count = 3 if args.short else 20
+            for kind, client in nearby.items():
+                mute = {"do": "mute", "on": "send", "kind": "binary", "after": 4}
+                server.do("ends", name="near", count=0)
+                server.do("faults", name="near", plan=[mute] * count)
+                closed = client.do(
+                    "stop", **told, way=way, url=near["urls"][WAYS[way]], count=count
+                )
+                seen = server.do("ends", name="near", count=count)
+                waits = [1000 * (b - a) for a, b in zip(closed, seen, strict=True)]
+                report.add(way, kind, stop=waits)
+        arena.deliver(report)
 
 
 if __name__ == "__main__":
