@@ -1,0 +1,89 @@
+"""How much longer a program takes to start when it imports a component besides livekit-agents.
+
+    python benchmarks/imports.py [--rounds 12]
+
+Each import is made in a fresh interpreter, which first imports ``livekit.agents`` and then the
+component, and times both: the pair shares all that a machine does to it. Shown is what the component
+adds, in percent of ``livekit.agents``, and whether it brought modules of ``openai`` along that
+weren't there before. The components take turns.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from arena import Arena, parser
+from process import surroundings
+from report import Measure, Report
+
+PROGRAM = """
+import json, sys, time
+start = time.perf_counter()
+import livekit.agents
+middle = time.perf_counter()
+before = set(sys.modules)
+__import__(sys.argv[1])
+end = time.perf_counter()
+new = [name for name in set(sys.modules) - before if name.partition(".")[0] == "openai"]
+print(json.dumps({"agents": middle - start, "more": end - middle, "openai": len(new)}))
+"""
+OURS = ("baseten_stt", "baseten_tts", "baseten_llm", "baseten")
+NO_OPENAI = ("baseten_stt", "baseten_tts")
+
+
+def measure(python: str, module: str) -> dict[str, float]:
+    """Import one in a fresh interpreter."""
+    done = subprocess.run(
+        [python, "-c", PROGRAM, f"livekit.plugins.{module}"],
+        env=surroundings(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    told: dict[str, float] = json.loads(done.stdout)
+    return told
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("--rounds", type=int, default=12)
+    args = options.parse_args()
+    report = Report(
+        "imports",
+        "Importing a component besides livekit-agents",
+        {
+            "percent": Measure("import time over livekit.agents alone", "%", 2),
+            "more": Measure("import time added", "ms", 1, drawn=False),
+            "agents": Measure("import time of livekit.agents", "ms", 0, drawn=False),
+            "openai": Measure("modules of openai that it brought along", "modules", 0, drawn=False),
+        },
+    )
+    with Arena(args) as arena:
+        plan = {module: (module, "ours", sys.executable) for module in OURS}
+        if "peer" in arena.pythons:
+            plan["peer"] = ("baseten", "peer", arena.pythons["peer"])
+        for module, _, python in plan.values():
+            if not args.short:
+                measure(python, module)  # compiles to bytecode what isn't yet
+        for _, _, (module, kind, python) in arena.turns(plan, args.rounds):
+            told = measure(python, module)
+            report.add(
+                module,
+                kind,
+                percent=100 * told["more"] / told["agents"],
+                more=1000 * told["more"],
+                agents=1000 * told["agents"],
+                openai=told["openai"],
+            )
+        for module in OURS:
+            report.aim(module, "percent", "3 %", at_most=3.0)
+        for module in NO_OPENAI:
+            report.aim(module, "openai", "none", at_most=0)
+        arena.deliver(report)
+
+
+if __name__ == "__main__":
+    main()
