@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from livekit.agents.llm import ChatContext
-from livekit.plugins.baseten_llm import LLM
+from livekit.plugins.baseten_llm import LLM, beginnings
 from livekit.plugins.baseten_sandbox import Sandbox
 from livekit.plugins.baseten_sandbox.engines.dialogue import ChatEngine
 from livekit.plugins.baseten_sandbox.engines.script import Script
@@ -20,6 +20,11 @@ Serve = Callable[..., Any]
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("API_KEY", "BASE_URL", "LLM_MODEL_ENDPOINT", "LLM_MODEL_ID", "LLM_CHAIN_ID"):
         monkeypatch.delenv(f"BASETEN_{name}", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beginnings, "_memory", beginnings._Memory())
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 
 import pytest
 from hypothesis import given, strategies as st
@@ -33,7 +32,7 @@ def cut(draw: st.DrawFn, text: str) -> list[str]:
 def test_text_without_reasoning_is_spoken_whole(data: st.DataObject, text: str) -> None:
     pieces = data.draw(cut(text))
     assert spoken(pieces) == text
-    assert spoken(pieces, starts_thinking=True) == text
+    assert spoken(pieces, may_start_thinking=True) == text
 
 
 @given(st.data(), st.lists(st.tuples(plain, plain), max_size=3), plain)
@@ -46,13 +45,27 @@ def test_text_in_tags_is_never_spoken(data, rounds, last) -> None:
         text += before if thought is None else f"{before}<think>{thought}</think>"
         expected += heard
     assert spoken(data.draw(cut(text))) == expected
-    assert spoken(data.draw(cut(text)), starts_thinking=bool(rounds)) == expected
+
+
+@given(st.data(), st.sampled_from(["", " ", "\n\n"]), plain, plain)
+def test_a_tag_at_the_start_shows_where_reasoning_begins(data, blank, thought, answer) -> None:
+    pieces = data.draw(cut(f"{blank}<think>{thought}</think>{answer}"))
+    text = SpokenText(may_start_thinking=True)
+    heard = "".join([text.feed(piece) for piece in pieces]) + text.end(complete=False)
+    assert heard == blank + answer.lstrip()
+    assert text.started_thinking is False
+
+
+@given(st.data(), plain.filter(str.strip), plain, plain)
+def test_reasoning_may_speak_of_tags(data, thought, more, answer) -> None:
+    pieces = data.draw(cut(f"{thought}<think>{more}</think>{answer}"))
+    assert spoken(pieces, may_start_thinking=True) == answer.lstrip()
 
 
 @given(st.data(), plain, plain)
 def test_text_before_an_orphan_tag_is_never_spoken(data, thought, answer) -> None:
     pieces = data.draw(cut(f"{thought}</think>{answer}"))
-    assert spoken(pieces, starts_thinking=True) == answer.lstrip()
+    assert spoken(pieces, may_start_thinking=True) == answer.lstrip()
 
 
 @pytest.mark.parametrize(
@@ -70,9 +83,14 @@ def test_examples(text: str, heard: str) -> None:
 
 
 def test_held_back_text_of_a_cut_answer_is_reasoning() -> None:
-    text = SpokenText(starts_thinking=True)
+    text = SpokenText(may_start_thinking=True)
     assert text.feed("Let me think about") == ""
     assert text.end(complete=False) == ""
+    assert text.started_thinking is None
+
+
+def test_what_a_tag_opens_and_nothing_closes_is_not_spoken() -> None:
+    assert spoken(["Well", "<thi", "nk>hm"], may_start_thinking=True) == "Well"
 
 
 @given(st.data(), st.lists(st.sampled_from(["\n", "\r\n", "\r"]), min_size=1, max_size=3))
@@ -173,18 +191,6 @@ async def test_text_is_not_held_back_where_the_server_tells_reasoning_apart(
             if heard == ANSWER:
                 break
     assert heard == ANSWER
-
-
-async def test_a_model_that_starts_thinking_is_learnt(serve, ask, caplog) -> None:
-    served = await serve(FORMS["orphan-tag"], loop=True)
-    url = served.sandbox.url("llm1", "sync/v1")
-    llm = served.llm(base_url=url)
-    with caplog.at_level(logging.WARNING):
-        await llm.chat(chat_ctx=ask("x")).collect()
-    assert "starts_thinking=True" in caplog.text
-    assert (await llm.chat(chat_ctx=ask("x")).collect()).text == ANSWER
-    told = served.llm(base_url=url, starts_thinking=True)
-    assert (await told.chat(chat_ctx=ask("x")).collect()).text == ANSWER
 
 
 async def test_an_answer_is_not_lost_where_reasoning_was_feared(serve, ask) -> None:

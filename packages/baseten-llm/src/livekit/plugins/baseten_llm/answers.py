@@ -28,6 +28,8 @@ class FailureFrame(Exception):
 _LONGEST_BODY = 16 * 2**20
 # Finish reasons of answers that the server didn't bring to an end.
 _BROKEN = frozenset({"abort", "error"})
+# And of those that were cut, by a limit or a filter.
+_UNFINISHED = frozenset({"length", "content_filter"})
 
 
 @dataclass
@@ -118,11 +120,6 @@ class Answer:
         if not self.finished:
             raise ConnectionError("the answer broke off before its end")
 
-    @property
-    def leaked(self) -> bool:
-        """Whether the answer began inside its reasoning, as only its closing tag showed."""
-        return self._spoken.leaked
-
     def usage(self) -> ChatChunk | None:
         """The last usage that the server told, which counts all of the answer; None if it told none."""
         if self._usage is None:
@@ -156,7 +153,7 @@ class Answer:
             delta = choice.get("delta")
             if isinstance(delta, dict):
                 if delta.get("reasoning_content") or delta.get("reasoning"):
-                    self._spoken.tell_apart()
+                    yield from self._say(self._spoken.release())
                 if content := delta.get("content"):
                     yield from self._say(self._spoken.feed(_flat(content)))
                 for part in _dicts(delta.get("tool_calls")):
@@ -192,8 +189,11 @@ class Answer:
             return
         if reason in _BROKEN:
             raise ConnectionError(f"the model server gave up the answer ({reason})")
-        yield from self._say(self._spoken.end(complete=reason != "length"))
         calls = [call for call in self._calls.values() if call.name]
+        # A call may come out of the midst of reasoning, which then has no end: see
+        # https://github.com/QwenLM/Qwen3/issues/1459.
+        complete = not calls and reason not in _UNFINISHED
+        yield from self._say(self._spoken.end(complete=complete))
         if reason == "length":
             self._check_room(calls)
         self.finished = True
@@ -208,6 +208,8 @@ class Answer:
             problem = "in the middle of a tool call: raise max_tokens"
         elif not calls and not self.has_said:
             problem = "before it answered: raise max_tokens, or lower reasoning_effort"
+            if self._spoken.has_held:
+                problem += " (if what it writes is no reasoning, pass starts_thinking=False)"
         else:
             return
         raise APIError(f"LLM: the model reached its limit of tokens {problem}", retryable=False)

@@ -26,12 +26,12 @@ from .failures import failure_of
 from .log import logger
 from .models import DEFAULT_MODEL, Family, LLMModels, ReasoningEffort, family_of, replacement_for
 from .requests import Options, check_fields, named_choice, strict_format
+from .served import LIST_TIMEOUT, Served
 from .stream import LLMStream
 from .targets import Target
 
 __all__ = ["LLM"]
 
-_LIST_TIMEOUT = 30.0
 # Fields that the base class keeps as well, where users look them up.
 _BASE_FIELDS = [
     "user",
@@ -150,10 +150,11 @@ class LLM(OpenAILLM):
                 some of the values gets the nearest. Left out: ``low`` for gpt-oss, ``none`` for
                 DeepSeek V4 and GLM 5.2; others don't think unless asked.
             enable_thinking: Whether to think at all, in each family's own words.
-            starts_thinking: Answers begin inside the reasoning and show only ``</think>``: hold
-                the text back until then. By default so for models known for it (DeepSeek-R1, QwQ,
-                …-Thinking) and where ``enable_thinking`` is on, unless the server tells reasoning
-                apart by itself; learnt from the first answer of any other.
+            starts_thinking: Whether answers begin inside the reasoning and show only ``</think>``;
+                True holds the text back until then, False never. Left out, it is known for the
+                Model APIs and for models known by name or by what the deployment lists to
+                ``prewarm()``; of any other, the first answer is held back until it shows, for all
+                LLMs of the process, and the log says so.
             chat_template_args: Arguments of the model's chat template.
             inline_mid_conversation_instructions: Send system messages after the first place as
                 user messages, in ``<instructions>`` tags. By default only for models whose chat
@@ -270,7 +271,10 @@ class LLM(OpenAILLM):
         self._target = target
         self._key = key
         self._dedicated = dedicated
-        self._starts_thinking = _or_none(starts_thinking)
+        self._starts_thinking = starts_thinking if is_given(starts_thinking) else None
+        # The Model APIs send reasoning in a field of its own
+        # (https://docs.baseten.co/inference/model-apis/reasoning).
+        self._served_starts_thinking = False if target.is_model_apis else None
         self._conversations = Conversations() if session_affinity else None
         if not dedicated and (replacement := replacement_for(named)):
             logger.warning(
@@ -339,11 +343,11 @@ class LLM(OpenAILLM):
                 timeout=conn_options.timeout,
                 headers=headers,
                 starts_thinking=self._starts_thinking,
+                otherwise=self._served_starts_thinking,
             ),
             client=self._client,
             key=self._key,
             dedicated=self._dedicated,
-            on_leak=self._learn_thinking,
             chat_ctx=chat_ctx,
             tools=tools or [],
             conn_options=conn_options,
@@ -355,12 +359,14 @@ class LLM(OpenAILLM):
         Raises:
             APIError: the listing failed, or took more than 30 seconds.
         """
+        return [*(await self._ask_served()).names]
+
+    async def _ask_served(self) -> Served:
         try:
-            page = await self._client.models.list(timeout=_LIST_TIMEOUT)
-            return [model.id for model in page.data]
+            return await Served.ask(self._client)
         except Exception as exc:
             failure = failure_of(
-                exc, model=self.model, dedicated=True, seconds=_LIST_TIMEOUT, key=self._key
+                exc, model=self.model, dedicated=True, seconds=LIST_TIMEOUT, key=self._key
             )
         raise failure
 
@@ -370,23 +376,16 @@ class LLM(OpenAILLM):
             await self._client.post(url, cast_to=httpx.Response)
             return
         try:
-            slugs = await self.list_models()
+            served = await self._ask_served()
         except APIStatusError as refused:
             # Any answer leaves a connection to reuse; a refused key is worth telling early.
             if refused.status_code in (401, 403):
                 logger.warning("%s", refused.message)
             return
-        if not self._dedicated and slugs and self.model not in slugs:
+        if not self._dedicated and served.names and self.model not in served.names:
             logger.warning("the model %s isn't among those that this key can use", self.model)
-
-    def _learn_thinking(self) -> None:
-        if self._starts_thinking is None:
-            self._starts_thinking = True
-            logger.warning(
-                "%s begins its answers inside its reasoning; they are held back until </think> from "
-                "now on. Pass starts_thinking=True to have it so from the first answer",
-                self.model,
-            )
+        if self._served_starts_thinking is None:
+            self._served_starts_thinking = served.starts_thinking(self.model)
 
 
 def _or_none(value: NotGivenOr[_T]) -> _T | None:

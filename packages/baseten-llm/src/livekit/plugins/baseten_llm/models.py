@@ -82,8 +82,9 @@ class Family:
             template. A model that is neither of the two gets what the caller says, unchanged.
         least: The effort sent when the caller names none: as little thinking as makes sense.
         off_by_default: It doesn't think unless told so, hence nothing need be said.
-        starts_thinking: Its chat template opens ``<think>`` in the prompt, so that an answer
-            begins inside the reasoning and shows only the closing tag.
+        starts_thinking: Whether its chat template opens ``<think>`` in the prompt, so that an
+            answer begins inside the reasoning and shows only the closing tag. None if that isn't
+            known, or depends on how it is served.
         tags: What it writes around reasoning in its text.
         folds_system: Its chat template refuses a system message after the first place.
     """
@@ -92,18 +93,18 @@ class Family:
     switched: bool = False
     least: ReasoningEffort | None = None
     off_by_default: bool = False
-    starts_thinking: bool = False
+    starts_thinking: bool | None = None
     tags: tuple[str, str] = ("<think>", "</think>")
     folds_system: bool = False
 
-    def may_start_thinking(self, effort: ReasoningEffort | None, enabled: bool | None) -> bool:
-        """Whether an answer may begin inside its reasoning, if the server doesn't tell it apart.
+    def presumed(self, effort: ReasoningEffort | None, enabled: bool | None) -> bool | None:
+        """Whether answers begin inside the reasoning, if the server doesn't tell it apart.
 
-        So it may where thinking was asked for by an argument of the chat template, since many
-        templates then open the tag themselves.
+        Where thinking was asked for by an argument of the chat template they are taken to, since
+        many templates then open the tag themselves. None if it isn't known.
         """
         wanted = bool(enabled) or effort not in (None, "none")
-        return self.starts_thinking or (wanted and not self.efforts)
+        return True if wanted and not self.efforts else self.starts_thinking
 
     def thinking(
         self, effort: ReasoningEffort | None, enabled: bool | None
@@ -153,22 +154,47 @@ class Family:
         return min(self.efforts, key=lambda each: abs(_EFFORTS.index(each) - wanted))
 
 
+# Families that never think, by their published names: none is among the models for which vLLM
+# has a way to tell reasoning apart (https://docs.vllm.ai/en/stable/features/reasoning_outputs/).
+# Whole names only: a model that was made from one of these may well have been taught to think.
+_PLAIN = re.compile(
+    r"""(?: (?:Meta-)?Llama-[34](?:\.\d)?(?:-Scout|-Maverick)?-\d+B(?:-\d+E)?(?:-Vision)?-Instruct
+    | (?:Mistral|Mixtral|Ministral)(?:-(?:Small|Medium|Large|Nemo))?(?:-[\d.]+)?(?:-[\dx]+B)?
+      -Instruct(?:-v?[\d.]+)?
+    | gemma-(?:[23]|3n)-\w+-it
+    | Phi-[34](?:\.5)?(?:-(?:mini|small|medium|MoE|vision|multimodal|4k|8k|128k))*-instruct
+    | Qwen2(?:\.5)?(?:-(?:VL|Coder))?-[\d.]+B-Instruct
+    | Qwen3-(?:[\dAB.-]+)-Instruct-2507
+    | DeepSeek-V3(?:-0324)?
+    | Kimi-K2-Instruct(?:-0905)? )
+    (?:[-_.](?:fp8|nvfp4|mxfp4|fp4|bf16|awq|gptq|int[48]|[48]bit|dynamic|quantized|w\da\d+))*""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
 _FAMILIES: tuple[tuple[str, Family], ...] = (
-    (r"gpt-oss", Family(efforts=_EFFORTS, least="low")),
+    # Thinks in a format without these tags (https://cookbook.openai.com/articles/openai-harmony).
+    (r"gpt-oss", Family(efforts=_EFFORTS, least="low", starts_thinking=False)),
     (r"DeepSeek-V4\.1", Family(efforts=("none", "low", "high", "max"), least="none")),
     (r"DeepSeek-V4", Family(efforts=_EFFORTS, least="none")),
     (r"GLM-5\.[2-9]", Family(efforts=("none", "high", "max"), least="none")),
     (r"GLM-(4\.7|5)|Kimi-K2\.[5-9]|Nemotron", Family(switched=True, off_by_default=True)),
     # Not on Baseten's page. Qwen's model cards name the switch, and that it is on by default.
     (r"Qwen3\.8", Family(switched=True, folds_system=True)),
-    (r"DeepSeek-R1|QwQ|Thinking", Family(starts_thinking=True)),
+    # The model cards of DeepSeek-R1, QwQ and Qwen3-…-Thinking say so; Thinking Machines is a maker.
+    (r"\bR1\b|QwQ|Thinking(?!machines)", Family(starts_thinking=True)),
     (r"gemma-4", Family(tags=("<|channel>thought", "<channel|>"))),
 )
 
 
 def family_of(model: str) -> Family:
-    """The family that a model's name tells; one without any peculiarity if it tells none."""
+    """The family that a model's name, or the path it was loaded from, tells.
+
+    One without any peculiarity if it tells none.
+    """
     for pattern, family in _FAMILIES:
         if re.search(pattern, model, re.IGNORECASE):
             return family
+    # In a cache of Hugging Face's, two dashes stand for the slash.
+    if any(_PLAIN.fullmatch(part) for part in re.split("/|--", model)):
+        return Family(starts_thinking=False)
     return Family()

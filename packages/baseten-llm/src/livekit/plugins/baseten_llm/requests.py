@@ -16,7 +16,6 @@ import httpx2 as httpx
 from livekit.agents.llm import ToolChoice, utils as llm_utils
 
 from .models import Family, ReasoningEffort
-from .reasoning import SpokenText
 
 __all__ = ["Options", "Request", "check_fields", "named_choice", "strict_format"]
 
@@ -47,7 +46,7 @@ class Request:
         fold_system: Whether late system messages become user messages.
         cache_breakpoints: Whether cache breakpoints are marked.
         strict_tools: Whether tool schemas go out as strict ones.
-        starts_thinking: Whether the answer may begin inside its reasoning.
+        starts_thinking: Whether the answer begins inside its reasoning; None if it isn't known.
         think_tags: What the model writes around reasoning in its text.
     """
 
@@ -59,12 +58,8 @@ class Request:
     fold_system: bool
     cache_breakpoints: bool
     strict_tools: bool
-    starts_thinking: bool
+    starts_thinking: bool | None
     think_tags: tuple[str, str]
-
-    def spoken(self) -> SpokenText:
-        """What keeps reasoning out of the answer to this request."""
-        return SpokenText(starts_thinking=self.starts_thinking, tags=self.think_tags)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +109,7 @@ class Options:
         timeout: float,
         headers: Mapping[str, str],
         starts_thinking: bool | None,
+        otherwise: bool | None,
     ) -> Request:
         """Put together one request.
 
@@ -122,6 +118,7 @@ class Options:
             timeout: Seconds, where the LLM has no bounds of its own.
             headers: Headers that either may override.
             starts_thinking: See :class:`Request`; None to judge by the model and what is asked.
+            otherwise: What to take it for where these don't tell either.
 
         Raises:
             ValueError: the call's options can't be used.
@@ -141,7 +138,7 @@ class Options:
         effort, enabled = self._thinking(call)
         thinking, switch = self.family.thinking(effort, enabled)
         if starts_thinking is None:
-            starts_thinking = self.family.may_start_thinking(effort, enabled)
+            starts_thinking = self.family.presumed(effort, enabled)
         if template_args := {**switch, **template_args}:
             extra_body["chat_template_args"] = template_args
         fields = check_fields({**self.fields, **thinking, **call})
@@ -162,7 +159,7 @@ class Options:
             fold_system=self.fold_system,
             cache_breakpoints=self.cache_breakpoints,
             strict_tools=self.strict_tools,
-            starts_thinking=starts_thinking,
+            starts_thinking=otherwise if starts_thinking is None else starts_thinking,
             think_tags=self.family.tags,
         )
 

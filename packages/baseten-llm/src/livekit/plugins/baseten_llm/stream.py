@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import httpx2 as httpx
@@ -17,10 +17,12 @@ from livekit.plugins.baseten_common import ApiKey, timeout
 from livekit.plugins.openai import LLMStream as OpenAILLMStream
 
 from .answers import Answer
+from .beginnings import Beginning
 from .cold_start import wait_for_start
 from .failures import failure_of, pause_asked_for
 from .log import logger
 from .messages import to_messages
+from .reasoning import SpokenText
 from .requests import Request
 
 if TYPE_CHECKING:
@@ -46,7 +48,6 @@ class LLMStream(OpenAILLMStream):
         client: openai.AsyncClient,
         key: ApiKey | None,
         dedicated: bool,
-        on_leak: Callable[[], None],
         chat_ctx: ChatContext,
         tools: list[Tool],
         conn_options: APIConnectOptions,
@@ -66,7 +67,6 @@ class LLMStream(OpenAILLMStream):
         self._request = request
         self._key = key
         self._dedicated = dedicated
-        self._on_leak = on_leak
         self._not_before = 0.0
         self._wake_until = 0.0
         self._patience = request.timeout.read
@@ -76,7 +76,15 @@ class LLMStream(OpenAILLMStream):
             await asyncio.sleep(pause)
         # What can't be sent is the caller's mistake, and shows as what it is.
         body = self._body()
-        answer = Answer(self._request.spoken())
+        beginning = Beginning(
+            base_url=str(self._client.base_url),
+            body=body,
+            presumed=self._request.starts_thinking,
+        )
+        spoken = SpokenText(
+            may_start_thinking=beginning.may_be_inside, tags=self._request.think_tags
+        )
+        answer = Answer(spoken)
         failure: APIError | None = None
         start = time.monotonic()
         try:
@@ -87,6 +95,8 @@ class LLMStream(OpenAILLMStream):
             raise
         except Exception as exc:
             failure = self._failure(exc, answer, round(time.monotonic() - start, 1))
+        finally:
+            beginning.learn(spoken.started_thinking, was_held=spoken.has_held)
         # An answer that came to its end is whole, whatever befell the connection afterwards. Raised
         # outside of the handler, so that the client's exception isn't even the context: its request
         # holds the key.
@@ -120,8 +130,6 @@ class LLMStream(OpenAILLMStream):
             await _next(received, _AFTER_DONE)
         finally:
             await stream.close()
-            if answer.leaked:
-                self._on_leak()
 
     async def _open(self, body: dict[str, Any]) -> openai.AsyncStream[ChatCompletionChunk]:
         request = self._request

@@ -28,6 +28,11 @@ class Target:
     base_url: str
     endpoint: Endpoint | None = None
 
+    @property
+    def is_model_apis(self) -> bool:
+        """Whether the Model APIs answer, rather than a server of somebody's own."""
+        return urlsplit(self.base_url).hostname == urlsplit(MODEL_APIS).hostname
+
     @classmethod
     def resolve(
         cls,
