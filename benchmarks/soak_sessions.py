@@ -117,7 +117,7 @@ class Cast:
                 api_key=KEY,
                 model_endpoint=self._url(deployment, "websocket", "ws"),
                 dead_link_timeout=1.0,
-                cold_start_timeout=5.0,
+                cold_start_timeout=0.0,  # a silent peer is a dead one here
                 final_transcript_max_duration_s=8,
                 replay_speed=16.0,
             )

@@ -49,6 +49,11 @@ class Use:
         """Whether the answer is one HTTP body of a length told ahead."""
         return self.deployment in ("whisper3", "whisper4", "kokoro1")
 
+    @property
+    def over_http(self) -> bool:
+        """Whether speech comes in the body of an answer."""
+        return self.deployment in ("orpheus1", "kokoro1")
+
 
 def frames(pcm: np.ndarray) -> list[rtc.AudioFrame]:
     parts = [pcm[at : at + 800] for at in range(0, len(pcm), 800)]
@@ -103,6 +108,7 @@ def _stt(deployment: str, **options: Any) -> Callable[[Sandbox], STT]:
         api_key=sandbox.api_key,
         model_endpoint=sandbox.url(deployment, "websocket"),
         replay_speed=None,
+        cold_start_timeout=0.0,  # a silent peer is a dead one here
         **options,
     )
 

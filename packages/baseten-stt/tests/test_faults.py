@@ -67,7 +67,7 @@ async def test_a_wrong_key_is_refused_and_never_shown(rig: Rig, caplog):
 async def test_a_handshake_that_is_never_answered_is_given_up(rig: Rig):
     rig.sandbox.faults.add(Fault(do="park"), times=None)
     options = APIConnectOptions(max_retry=1, retry_interval=0.01, timeout=0.3)
-    error = await _fails(rig, options)
+    error = await _fails(rig, options, cold_start_timeout=0.0)
     assert "no answer within" in str(error)
     assert len(rig.sandbox.sessions) == 2
 

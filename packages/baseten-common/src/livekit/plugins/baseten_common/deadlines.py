@@ -3,8 +3,17 @@ from __future__ import annotations
 import sys
 
 if sys.version_info >= (3, 11):
-    from asyncio import timeout
-else:
-    from async_timeout import timeout
+    from asyncio import Timeout, timeout
 
-__all__ = ["timeout"]
+    def extend(limit: Timeout, until: float) -> None:
+        """Move the end of a running ``timeout()`` to a time of the loop's clock."""
+        limit.reschedule(until)
+else:
+    from async_timeout import Timeout, timeout
+
+    def extend(limit: Timeout, until: float) -> None:
+        """Move the end of a running ``timeout()`` to a time of the loop's clock."""
+        limit.update(until)
+
+
+__all__ = ["Timeout", "extend", "timeout"]

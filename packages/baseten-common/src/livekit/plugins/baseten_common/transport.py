@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,18 +12,16 @@ import aiohttp
 from livekit.agents import APIError, utils
 
 from . import errors
+from .cold_start import ColdStart
 from .credentials import ApiKey, AuthScheme
-from .deadlines import timeout as deadline
 from .endpoints import Endpoint
-from .log import logger
+from .handshake import Handshake, error_body
 from .websocket import WebSocket
 
 __all__ = ["HTTPStream", "Transport"]
 
 _MAX_MESSAGE = 16 * 2**20
-_MAX_ERROR_BODY = 64 * 2**10
 _COLD_START_PAUSE = 1.0
-_COLD_START_REPORT = 5.0
 
 
 class Transport:
@@ -74,6 +71,7 @@ class Transport:
         timeout: float,
         heartbeat: float | None = 10.0,
         cold_start_timeout: float = 0.0,
+        since: float | None = None,
     ) -> WebSocket:
         """Open a WebSocket.
 
@@ -85,62 +83,66 @@ class Transport:
             timeout: Seconds for each try, DNS, TCP, TLS and handshake together.
             heartbeat: Seconds between pings. A peer that answers none is taken for dead after
                 1.5 times that. None sends no pings.
-            cold_start_timeout: Seconds to go on trying while the deployment says that it is still
-                starting; 0 leaves that to LiveKit's retries.
+            cold_start_timeout: Seconds to wait for a deployment that is starting, all tries
+                together. Then a try whose request has gone out may last until they are over, since
+                Baseten says nothing until a replica is up; ``timeout`` bounds what comes before
+                that. 0 leaves waiting to LiveKit's retries.
+            since: When the waiting for this deployment began, by the monotonic clock, so that
+                several calls share the time; now when None.
 
         Raises:
             APIError: as the table in :mod:`.errors` has it.
         """
         urls = endpoint.websocket_urls()
-        start = time.monotonic()
-        reported = -_COLD_START_REPORT
+        cold_start = ColdStart(what, cold_start_timeout, since=since)
         while True:
-            dialled = await self._dial_any(urls, what, timeout, heartbeat)
+            dialled = await self._dial_any(urls, what, timeout, heartbeat, cold_start)
             if isinstance(dialled, WebSocket):
                 return dialled
-            waited = time.monotonic() - start
-            cold = errors.is_cold_start(dialled.status, dialled.body)
-            if not cold or waited + _COLD_START_PAUSE > cold_start_timeout:
+            error = dialled.error
+            if not dialled.starting or cold_start.left < _COLD_START_PAUSE:
+                if dialled.starting and cold_start.seconds:
+                    error = errors.not_started(what, cold_start.seconds, error)
                 try:
-                    raise dialled.error
+                    raise error
                 finally:
-                    del dialled
-            if waited - reported >= _COLD_START_REPORT:
-                reported = waited
-                logger.info(
-                    "%s: the deployment is starting, waited %.0f s of %.0f s",
-                    what,
-                    waited,
-                    cold_start_timeout,
-                )
+                    del dialled, error
+            cold_start.refused()
             await asyncio.sleep(_COLD_START_PAUSE)
 
     async def _dial_any(
-        self, urls: tuple[str, ...], what: str, timeout: float, heartbeat: float | None
+        self,
+        urls: tuple[str, ...],
+        what: str,
+        timeout: float,
+        heartbeat: float | None,
+        cold_start: ColdStart,
     ) -> WebSocket | _Refused:
         known = self._answering.get(urls)
         first, *others = (known,) if known else urls
-        dialled = refused = await self._dial(first, what, timeout, heartbeat)
+        dialled = refused = await self._dial(first, what, timeout, heartbeat, cold_start)
         if isinstance(refused, _Refused) and refused.status in (400, 404) and others:
-            dialled = await self._dial(others[0], what, timeout, heartbeat)
+            dialled = await self._dial(others[0], what, timeout, heartbeat, cold_start)
         if isinstance(dialled, WebSocket):
             self._answering[urls] = dialled.url
             return dialled
         return refused  # the documented path's answer is the one that tells
 
     async def _dial(
-        self, url: str, what: str, timeout: float, heartbeat: float | None
+        self,
+        url: str,
+        what: str,
+        timeout: float,
+        heartbeat: float | None,
+        cold_start: ColdStart,
     ) -> WebSocket | _Refused:
         start = time.perf_counter()
         session = self.session
-        if _handshake_trace not in session.trace_configs:
-            session.trace_configs.append(_handshake_trace)
-        answer = _Answer()
-        token = _answer.set(answer)
         # Raised outside of the handlers, so that aiohttp's exception isn't even the context.
         failure: APIError
+        handshake = Handshake(timeout, cold_start)
         try:
-            async with deadline(timeout):
+            async with handshake.bounded(session):
                 ws = await session.ws_connect(
                     url,
                     headers=self._headers,
@@ -150,21 +152,25 @@ class Transport:
                 )
         except asyncio.TimeoutError:
             failure = errors.timed_out(f"{what}: connecting", timeout)
+            if handshake.parked:
+                if cold_start.left:  # a limit of the session's owner came first
+                    return _Refused(0, True, failure)
+                failure = errors.not_started(f"{what}: connecting", cold_start.seconds)
         except Exception as e:
-            failure = errors.from_exception(e, what=what, body=answer.body, key=self.api_key)
+            failure = errors.from_exception(e, what=what, body=handshake.body, key=self.api_key)
             if isinstance(e, aiohttp.WSServerHandshakeError):
-                return _Refused(e.status, answer.body, failure)
+                parked = time.perf_counter() - start > timeout
+                starting = errors.is_cold_start(e.status, handshake.body, parked=parked)
+                return _Refused(e.status, starting, failure)
         else:
             return WebSocket(
                 ws,
                 url=url,
                 what=what,
                 key=self.api_key,
-                request_id=answer.request_id,
+                request_id=handshake.request_id,
                 acquire_time=time.perf_counter() - start,
             )
-        finally:
-            _answer.reset(token)
         try:
             raise failure
         finally:
@@ -205,7 +211,7 @@ class Transport:
                 raise errors.from_status(
                     response.status,
                     what=what,
-                    body=await _error_body(response),
+                    body=await error_body(response),
                     headers=response.headers,
                     key=self.api_key,
                 )
@@ -291,57 +297,10 @@ class HTTPStream:
         return bytes(parts)
 
 
-async def _error_body(response: aiohttp.ClientResponse) -> bytes:
-    body = b""
-    with contextlib.suppress(aiohttp.ClientError, asyncio.TimeoutError, OSError):
-        while len(body) < _MAX_ERROR_BODY:
-            part = await response.content.read(_MAX_ERROR_BODY - len(body))
-            if not part:
-                break
-            body += part
-    return body
-
-
 @dataclass
 class _Refused:
-    """A handshake that the server answered with something other than 101."""
+    """A handshake that wasn't answered with 101, though the line is good."""
 
     status: int
-    body: bytes
+    starting: bool
     error: APIError
-
-
-class _Answer:
-    body = b""
-    request_id: str | None = None
-
-
-# aiohttp drops the body of a refused handshake unread and follows redirects; both can be mended
-# from its tracing, which sees every request of the session and acts on our handshakes alone.
-_answer: ContextVar[_Answer | None] = ContextVar("baseten_handshake_answer", default=None)
-
-
-async def _on_request_end(
-    session: aiohttp.ClientSession, context: object, params: aiohttp.TraceRequestEndParams
-) -> None:
-    answer = _answer.get()
-    if answer is None:
-        return
-    answer.request_id = errors.request_id(params.response.headers)
-    if params.response.status != 101:
-        answer.body = await _error_body(params.response)
-
-
-async def _on_request_redirect(
-    session: aiohttp.ClientSession, context: object, params: aiohttp.TraceRequestRedirectParams
-) -> None:
-    if _answer.get() is not None:
-        raise errors.from_status(
-            params.response.status, what="connecting", headers=params.response.headers
-        )
-
-
-_handshake_trace = aiohttp.TraceConfig()
-_handshake_trace.on_request_end.append(_on_request_end)
-_handshake_trace.on_request_redirect.append(_on_request_redirect)
-_handshake_trace.freeze()

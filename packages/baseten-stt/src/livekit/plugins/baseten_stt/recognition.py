@@ -86,6 +86,7 @@ class Recognition:
         self._sending = asyncio.Lock()
         self._ending = False
         self._handover = Handover(self._dial)
+        self._outage: float | None = None
         self._rejections = 0
         self._lost_at = -1
         self._last_transcript = self._ticked = time.monotonic()
@@ -116,7 +117,10 @@ class Recognition:
             return
         self.failures += 1
         began, covered = time.monotonic(), self._replay.covered
-        connection = await self._dial()
+        # Retries of an outage share the time that a deployment is given to start.
+        self._outage = began if self._outage is None else self._outage
+        connection = await self._dial(since=self._outage)
+        self._outage = None
         self._ending = False
         self._handover.forget()
         self._link = await self._open(connection, self._replay.covered)
@@ -139,11 +143,12 @@ class Recognition:
                 sender.exception()
             await self._handover.cancel()
 
-    async def _dial(self) -> Connection:
+    async def _dial(self, since: float | None = None) -> Connection:
         connection = await self._dialer.dial(
             timeout=self._timeout,
             dead_after=self._options.dead_link_timeout,
             cold_start=self._options.cold_start_timeout,
+            since=time.monotonic() if since is None else since,
         )
         self._acquired(connection.ws.acquire_time, connection.reused)
         return connection

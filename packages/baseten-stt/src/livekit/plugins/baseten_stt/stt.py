@@ -139,7 +139,9 @@ class STT(stt.STT):
             batch_model_id: Id of a batch model, in the same environment.
             batch_chain_id: Id of a batch chain, in the same environment.
             dead_link_timeout: Seconds within which a dead connection is noticed.
-            cold_start_timeout: Seconds to wait for a deployment that is starting.
+            cold_start_timeout: Seconds to wait for a deployment that is starting, over all retries:
+                while it refuses as "not ready", and while it says nothing, as Baseten does with
+                one that is scaled to zero. 0 leaves it at ``conn_options``.
             max_connection_age: Seconds after which a connection is replaced, at a pause. Baseten
                 guarantees an hour.
             replay_speed: How much faster than real time audio is sent that waited, or is sent
@@ -348,11 +350,15 @@ class STT(stt.STT):
         self._apply(lambda options: replace(options, context=context))
 
     def prewarm(self) -> None:
-        """Open the first stream's connection ahead. It occupies a replica for a minute at most."""
+        """Open the first stream's connection ahead. It occupies a replica for a minute at most.
+
+        A deployment that is scaled to zero begins to start; the first stream takes the wait over.
+        """
         try:
             self._dialer.warm(
                 timeout=DEFAULT_API_CONNECT_OPTIONS.timeout,
                 dead_after=self._options.dead_link_timeout,
+                cold_start=self._options.cold_start_timeout,
             )
         except RuntimeError:
             logger.debug("prewarm() does nothing without a running event loop")
