@@ -22,12 +22,14 @@ from livekit.plugins.baseten_tts.protocols import Audio, Spoken, Utterance
 from livekit.plugins.baseten_tts.protocols.http_audio import GenericPredict
 from livekit.plugins.baseten_tts.protocols.orpheus import OrpheusPredict, OrpheusUtterance
 from livekit.plugins.baseten_tts.protocols.qwen3_tts import Qwen3Utterance
+from livekit.plugins.baseten_tts.voices import _Desk
 
 __all__ = ["DECODERS"]
 
 _KEY = ApiKey("bt-secret-0123456789")
 _TYPES = ["audio/wav", "application/json", "text/html", "", "application/octet-stream"]
 _TEXT = "one two. three four"
+_DESK = _Desk("wss://model-abcd1234.api.baseten.co/x", None, None, "key", "Bearer", None)
 
 
 def _pieces(data: bytes) -> Iterator[bytes]:
@@ -107,8 +109,8 @@ def _body(make: Callable[[Options], OrpheusPredict | GenericPredict]) -> Callabl
 
 
 def answer(data: bytes) -> None:
-    for starts_thinking in (False, True):
-        reader = Answer(SpokenText(starts_thinking=starts_thinking))
+    for thinking in (False, True):
+        reader = Answer(SpokenText(may_start_thinking=thinking))
         try:
             for piece in _pieces(data):
                 list(reader.feed(piece))
@@ -116,6 +118,32 @@ def answer(data: bytes) -> None:
         except (APIError, FailureFrame, ValueError, ConnectionError, RecursionError):
             pass
         reader.usage()
+
+
+class _Replies:
+    """A WebSocket that gives these messages and is closed then."""
+
+    request_id = None
+
+    def __init__(self, data: bytes) -> None:
+        self._messages = _messages(data)
+
+    async def receive(self) -> str | bytes | Closed:
+        return next(self._messages, Closed(1000))
+
+    def error(self, closed: Closed) -> APIError:
+        return errors.from_close(closed.code, "", what="voice.list", key=_KEY)
+
+
+def voice_answer(data: bytes) -> None:
+    # Nothing in it waits, so it needs no event loop.
+    answering = _DESK._answer(_Replies(data), "voice.list")  # type: ignore[arg-type]
+    try:
+        answering.send(None)
+    except StopIteration as end:
+        assert isinstance(end.value, dict)
+    except APIError:
+        pass
 
 
 def error_bodies(data: bytes) -> None:
@@ -140,5 +168,6 @@ DECODERS: dict[str, Callable[[bytes], None]] = {
     "orpheus-body": _body(OrpheusPredict),
     "generic-body": _body(GenericPredict),
     "answer": answer,
+    "voices": voice_answer,
     "errors": error_bodies,
 }

@@ -20,12 +20,12 @@ from livekit.agents import (
     vad,
 )
 from livekit.agents.stt import SpeechEventType
-from livekit.agents.voice import io
 from livekit.plugins.baseten_sandbox import Fault, Sandbox
 from livekit.plugins.baseten_sandbox.engines.tones import silence, speak
 from livekit.plugins.baseten_stt import STT
+from telephone import Ear, Microphone, frames
 
-from .uses import SAID, USES, Use, frames, heard, question
+from .uses import SAID, USES, Use, heard, question
 
 CONN = APIConnectOptions(max_retry=1, retry_interval=0.01, timeout=5.0)
 BOUND = 30.0
@@ -181,51 +181,6 @@ async def test_speakers_are_told_apart(
     assert [(e.alternatives[0].speaker_id) for e in finals] == ["3"]
     assert SAID in finals[0].alternatives[0].text
     await adapter.aclose()
-
-
-class Microphone(io.AudioInput):
-    """Plays a recording faster than real time, then silence for ever."""
-
-    def __init__(self, pcm: np.ndarray) -> None:
-        super().__init__(label="microphone")
-        self._frames = frames(pcm)
-        self._silence = frames(silence(0.05))[0]
-
-    async def __anext__(self) -> rtc.AudioFrame:
-        await asyncio.sleep(0.0125)
-        return self._frames.pop(0) if self._frames else self._silence
-
-
-class Ear(io.AudioOutput):
-    """Takes speech as fast as it comes."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            label="ear", capabilities=io.AudioOutputCapabilities(pause=False), sample_rate=24000
-        )
-        self.audio = b""
-        self.played = asyncio.Event()
-        self._seconds = 0.0
-
-    async def capture_frame(self, frame: rtc.AudioFrame) -> None:
-        await super().capture_frame(frame)
-        if not self._seconds:
-            self.on_playback_started(created_at=time.time())
-        self.audio += bytes(frame.data)
-        self._seconds += frame.duration
-
-    def flush(self) -> None:
-        super().flush()
-        self._finish(interrupted=False)
-        self.played.set()
-
-    def clear_buffer(self) -> None:
-        self._finish(interrupted=True)
-
-    def _finish(self, *, interrupted: bool) -> None:
-        if self._seconds:
-            self.on_playback_finished(playback_position=self._seconds, interrupted=interrupted)
-        self._seconds = 0.0
 
 
 TRIOS = [

@@ -139,3 +139,24 @@ async def test_rubbish_is_an_api_error(use: Use, sandbox: Sandbox, watch) -> Non
     watched = watch(use.make(sandbox))
     await failed(use, watched.model, IN_A_HURRY)
     assert watched.recoverable == [False]
+
+
+# Of the others nothing is heard before the whole answer is there.
+HEARD_AS_IT_COMES = [
+    use for use in USES if (use.kind == "tts" and not use.in_one_piece) or use.name == "model-api"
+]
+
+
+@pytest.mark.parametrize("use", HEARD_AS_IT_COMES, ids=lambda use: use.name)
+async def test_what_was_begun_to_be_heard_is_not_said_again(
+    use: Use, sandbox: Sandbox, watch
+) -> None:
+    """Half of it is no success, and to try again would say the first half twice."""
+    after: dict[str, Any] = {"after": 2 if use.kind == "llm" else 6}
+    if use.deployment == "orpheus1":
+        after = {"after": 30_000, "unit": "bytes"}
+    sandbox.faults.add(Fault(do="reset", on="send", **after), times=None)
+    watched = watch(use.make(sandbox))
+    await failed(use, watched.model, TRIES)
+    assert len(sandbox.sessions) == 1
+    assert watched.recoverable == [False]

@@ -17,6 +17,7 @@ from livekit.plugins.baseten_sandbox import Sandbox
 from livekit.plugins.baseten_sandbox.engines.tones import read, silence, speak
 from livekit.plugins.baseten_stt import STT
 from livekit.plugins.baseten_tts import TTS
+from telephone import frames
 
 __all__ = ["ASKED", "SAID", "USES", "WARM", "Use", "frames", "heard", "question"]
 
@@ -53,11 +54,6 @@ class Use:
     def over_http(self) -> bool:
         """Whether speech comes in the body of an answer."""
         return self.deployment in ("orpheus1", "kokoro1")
-
-
-def frames(pcm: np.ndarray) -> list[rtc.AudioFrame]:
-    parts = [pcm[at : at + 800] for at in range(0, len(pcm), 800)]
-    return [rtc.AudioFrame(part.tobytes(), 16000, 1, len(part)) for part in parts]
 
 
 def question(text: str = SAID) -> list[rtc.AudioFrame]:

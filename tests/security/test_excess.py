@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import importlib.util
 import json
 import sys
@@ -44,16 +46,23 @@ def test_what_the_fuzzer_kept(name: str) -> None:
 
 
 def segments(number: int) -> bytes:
-    segment = {"text": "word", "start_time": 0.5, "end_time": 1.0, "log_prob": -0.1}
-    body = ",".join([json.dumps(segment)] * number)
-    return f'{{"type": "transcription", "is_final": true, "segments": [{body}]}}'.encode()
+    # Just below what a message may have.
+    body = ",".join(['{"text":"a"}'] * number)
+    return f'{{"type":"transcription","segments":[{body}]}}'.encode()
+
+
+def words(number: int) -> bytes:
+    word = {"word": "a", "start_time": 0.5, "end_time": 1.0, "prob": 0.9}
+    segment = {"text": "a", "word_timestamps": [word] * number}
+    return json.dumps({"type": "transcription", "segments": [segment]}).encode()
 
 
 EXCESS = {
     "deep-lists": lambda: b"[" * 1_000_000,
     "deep-objects": lambda: b'{"error":' * 500_000,
     "deep-and-closed": lambda: b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
-    "segments": lambda: segments(100_000),
+    "segments": lambda: segments(1_000_000),
+    "words": lambda: words(200_000),
     "odd-times": lambda: (
         b'{"type":"transcription","segments":[{"text":"a","start_time":NaN,"end_time":1e999},'
         b'{"text":"b","start_time":-Infinity,"end_time":' + b"9" * 4000 + b"}]}"
@@ -105,3 +114,81 @@ async def test_a_frame_of_100_mib_is_refused(use: Use, kind: str, sandbox: Sandb
         await asyncio.wait_for(use.run(model, CONN), BOUND)
     await model.aclose()
     assert not caught.value.retryable
+
+
+ENDLESS = {
+    "json": (b'{"audio":"', b"A" * 65536, "application/json"),
+    "text": (b"Error: ", b"x" * 65536, "text/plain"),
+    "one-event": (b'data: {"choices":"', b"x" * 65536, "text/event-stream"),
+    "lines-of-an-event": (b"", b"data: 1\n" * 8192, "text/event-stream"),
+    "header-of-wav": (b"RIFF\0\0\0\0WAVELIST\xff\xff\xff\x7f", bytes(65536), "audio/wav"),
+}
+
+
+class Flood:
+    """A server that answers whatever it is asked with a body that never ends."""
+
+    api_key = "bt-secret-0123456789"
+
+    def __init__(self, kind: str) -> None:
+        self._head, self._more, self._type = ENDLESS[kind]
+        self.port = 0
+        self.sent = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(f"HTTP/1.1 200 OK\r\nContent-Type: {self._type}\r\n".encode())
+            writer.write(b"Connection: close\r\n\r\n" + self._head)
+            while True:
+                writer.write(self._more)
+                await writer.drain()
+                self.sent += len(self._more)
+        writer.close()
+
+    def url(self, deployment: str, route: str) -> str:
+        return f"http://127.0.0.1:{self.port}/model-{deployment}/environments/production/{route}"
+
+    @property
+    def stt_endpoint(self) -> str:
+        return self.url("whisper1", "websocket").replace("http", "ws", 1)
+
+    @property
+    def llm_base_url(self) -> str:
+        return self.url("llm1", "v1")
+
+
+def most_memory() -> float:
+    """Megabytes in use at most since the last call."""
+    status = Path("/proc/self/status").read_text()
+    Path("/proc/self/clear_refs").write_text("5")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is asked of Linux")
+@pytest.mark.parametrize("kind", ENDLESS)
+@pytest.mark.parametrize(
+    "use",
+    [
+        use
+        for use in USES
+        if use.name in ("whisper-batch", "orpheus-http-synthesize", "generic-stream", "dedicated")
+    ],
+    ids=lambda use: use.name,
+)
+async def test_a_body_without_an_end_is_refused(use: Use, kind: str, http_context: None) -> None:
+    flood = Flood(kind)
+    server = await asyncio.start_server(flood.serve, "127.0.0.1", 0)
+    flood.port = server.sockets[0].getsockname()[1]
+    model = use.make(flood)  # type: ignore[arg-type]
+    gc.collect()
+    most_memory()
+    before = most_memory()
+    with pytest.raises(APIError):
+        await asyncio.wait_for(use.run(model, CONN), BOUND)
+    grown = most_memory() - before
+    await model.aclose()
+    server.close()
+    await server.wait_closed()
+    assert flood.sent <= 130 * 2**20
+    assert grown < 400
