@@ -193,7 +193,7 @@ async def test_a_tts_that_is_dropped_stops_connecting_ahead(
     tts: TTS | None = TTS(api_key=sandbox.api_key, model_endpoint=sandbox.tts_endpoint)
     assert tts is not None
     await listen(tts, "hello")
-    task = tts._requests._task
+    task = tts._spares._task
     assert task is not None
     assert not task.done()
     tts = None

@@ -6,7 +6,7 @@ from livekit.plugins.baseten_common import Endpoint, Transport
 
 from .failures import WHAT, failure_of
 from .protocols import Audio, Event, Failed, Predict
-from .warm_http import WarmConnection
+from .spares import SpareConnections
 
 __all__ = ["Synthesis"]
 
@@ -22,7 +22,7 @@ class Synthesis:
         protocol: Predict,
         limit: float,
         started: Callable[[str | None], None],
-        warmth: WarmConnection,
+        spares: SpareConnections,
     ) -> None:
         """Nothing is sent yet.
 
@@ -32,14 +32,14 @@ class Synthesis:
             protocol: The request and the answer's shape.
             limit: Seconds to connect, and to wait for each part of the answer.
             started: Called with the server's request id when the answer begins.
-            warmth: Keeps a connection for the next request, since this one may break off.
+            spares: Keep a connection for the next request, since this one may break off.
         """
         self._transport = transport
         self._url = endpoint.post_url()
         self._protocol = protocol
         self._limit = limit
         self._started = started
-        self._warmth = warmth
+        self._spares = spares
 
     async def speak(self, text: str) -> AsyncGenerator[Audio, None]:
         """The speech for a text. Closing the iterator hangs up on the server.
@@ -52,7 +52,7 @@ class Synthesis:
                 self._url, json=self._protocol.body(text), what=WHAT, timeout=self._limit
             ) as answer:
                 self._started(answer.request_id)
-                self._warmth.warm()
+                self._spares.warm()
                 reader = self._protocol.reader(text, answer.content_type)
                 async for chunk in answer.chunks():
                     for audio in self._audio(reader.feed(chunk), answer.request_id):
@@ -60,7 +60,7 @@ class Synthesis:
                 for audio in self._audio(reader.end(), answer.request_id):
                     yield audio
         finally:
-            self._warmth.hurry()
+            self._spares.hurry()
 
     def _audio(self, events: list[Event], request_id: str | None) -> Iterator[Audio]:
         for event in events:

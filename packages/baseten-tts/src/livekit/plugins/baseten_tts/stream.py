@@ -69,6 +69,7 @@ class SynthesizeStream(tts.SynthesizeStream):
         if tokenizer is None:
             await self._over_websocket(script, playback)
             return
+        self._baseten.prewarm()  # a sentence takes a while to come
         sentences: tokenize.SentenceStream = tokenizer.stream()
         if pacer:
             sentences = pacer.wrap(sent_stream=sentences, audio_emitter=emitter)

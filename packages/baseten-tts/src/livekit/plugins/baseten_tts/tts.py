@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
+import math
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
@@ -24,12 +25,15 @@ from .options import Options
 from .predict import Synthesis
 from .protocols.registry import DIALECTS
 from .session import SessionConfig
+from .spares import SpareConnections
 from .stream import SynthesizeStream
 from .utterance import Conversation
 from .warm import WarmSockets
-from .warm_http import WarmConnection
 
 __all__ = ["TTS"]
+
+_SPARES = 2  # since opening one with TLS takes two round trips, and an utterance at least one
+_SPARES_LIFETIME = 25.0  # seconds; Baseten's docs want idle connections gone after 30
 
 
 class TTS(tts.TTS):
@@ -200,25 +204,27 @@ class TTS(tts.TTS):
         self._pacer = tts.SentenceStreamPacer() if text_pacing is True else text_pacing or None
         self._config = SessionConfig(dialect, options)
         self._streams: weakref.WeakSet[tts.SynthesizeStream | tts.ChunkedStream] = weakref.WeakSet()
+        # None of what follows refers to this object, which sessions drop without closing it.
+        transport_ = self._transport
+        self._spares = SpareConnections(
+            session=lambda: transport_.session,
+            url=endpoint.websocket_urls()[0] if over_websocket else endpoint.post_url(),
+            number=_SPARES if over_websocket else 1,
+            lifetime=min(warm_lifetime, _SPARES_LIFETIME if over_websocket else math.inf)
+            if warm_sockets
+            else 0.0,
+        )
         self._sockets: WarmSockets | None = None
         if over_websocket:
-            # None of it refers to this object, which sessions drop without closing it.
             self._sockets = WarmSockets(
-                dial=functools.partial(_dial, self._transport, endpoint),
+                dial=functools.partial(_dial, self._transport, endpoint, self._spares),
                 prelude=self._config.current,
                 number=warm_sockets,
                 lifetime=warm_lifetime,
                 keep_alive=dialect.keep_alive,
                 one_shot=dialect.one_shot,
             )
-        transport_ = self._transport
-        self._requests = WarmConnection(
-            session=lambda: transport_.session,
-            url="" if over_websocket else endpoint.post_url(),
-            lifetime=0.0 if over_websocket or not warm_sockets else warm_lifetime,
-        )
-        warm = self._sockets or self._requests
-        finalizer = weakref.finalize(self, warm.abandon)
+        finalizer = weakref.finalize(self, _abandon, self._sockets, self._spares)
         finalizer.atexit = False  # type: ignore[misc]
 
     @property
@@ -234,7 +240,7 @@ class TTS(tts.TTS):
     def prewarm(self) -> None:
         """Dial ahead, in the background. LiveKit calls it when an agent starts."""
         try:
-            (self._sockets or self._requests).warm()
+            (self._sockets or self._spares).warm()
         except RuntimeError:
             logger.debug("prewarm() has no effect outside an event loop")
 
@@ -316,7 +322,9 @@ class TTS(tts.TTS):
         await asyncio.gather(
             *(stream.aclose() for stream in list(self._streams)), return_exceptions=True
         )
-        await (self._sockets or self._requests).aclose()
+        if self._sockets is not None:
+            await self._sockets.aclose()
+        await self._spares.aclose()
 
     async def _conversation(
         self, options: Options, *, limit: float, started: Callable[[Line], None]
@@ -342,9 +350,19 @@ class TTS(tts.TTS):
             protocol=self._dialect.http(options),
             limit=limit,
             started=started,
-            warmth=self._requests,
+            spares=self._spares,
         )
 
 
-async def _dial(transport: Transport, endpoint: Endpoint, limit: float) -> WebSocket:
+async def _dial(
+    transport: Transport, endpoint: Endpoint, spares: SpareConnections, limit: float
+) -> WebSocket:
+    # Takes a spare before it waits for anything; until the next turn of the loop it stays missing.
+    spares.warm()
     return await transport.connect(endpoint, what=WHAT, timeout=limit)
+
+
+def _abandon(sockets: WarmSockets | None, spares: SpareConnections) -> None:
+    if sockets is not None:
+        sockets.abandon()
+    spares.abandon()

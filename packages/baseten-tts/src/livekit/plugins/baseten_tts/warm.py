@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
 from livekit.agents import APIError, APITimeoutError
@@ -60,7 +60,7 @@ class WarmSockets:
         self._keep_alive = keep_alive
         self.one_shot = one_shot
         self._idle: list[Line] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Future[Any]] = set()
         self._filling: set[asyncio.Task[None]] = set()
         self._under_way: set[asyncio.Future[None]] = set()  # handshakes, without the pauses
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -75,8 +75,13 @@ class WarmSockets:
 
     def warm(self) -> None:
         """Dial what is missing, in the background. Never fails and never waits."""
+        if self._wanted():
+            self._fill()
+
+    def _wanted(self) -> bool:
+        """Whether any are kept; if so, for a lifetime from now on and on this loop."""
         if self._closed or not self._number:
-            return
+            return False
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             # Sockets of an earlier loop, which can't be used from this one.
@@ -86,7 +91,7 @@ class WarmSockets:
             self._tasks.clear()
             self._loop = loop
         self._until = time.monotonic() + self._lifetime
-        self._fill()
+        return True
 
     async def take(self, prelude: str, *, limit: float) -> Line:
         """A connection with this configuration: one that waits, or a new one.
@@ -107,7 +112,7 @@ class WarmSockets:
             )
             line = self._pop(prelude)
         if line is None:
-            line = await self.dial(prelude, limit=start + limit - time.monotonic())
+            line = await self._dial_now(prelude, start + limit - time.monotonic())
         line.acquire_time = time.monotonic() - start
         self._end_pauses()
         self.warm()
@@ -127,6 +132,31 @@ class WarmSockets:
                 ws.abort()
                 raise
         return Line(ws, prelude, since=time.monotonic())
+
+    async def _dial_now(self, prelude: str, limit: float) -> Line:
+        dialling = asyncio.create_task(self.dial(prelude, limit=limit))
+        try:
+            return await asyncio.shield(dialling)
+        except asyncio.CancelledError:
+            if self._wanted():
+                # Half a handshake is half the way for the next utterance.
+                self._tasks.add(dialling)
+                dialling.add_done_callback(self._tasks.discard)
+                self._start_filling(self._adopt(dialling))
+            else:
+                dialling.cancel()
+            raise
+
+    async def _adopt(self, dialling: asyncio.Task[Line]) -> None:
+        with self._announced(), contextlib.suppress(APIError):
+            self._park(await dialling)
+
+    def put_back(self, line: Line) -> None:
+        """Return a connection that was taken for an utterance of which nothing was sent."""
+        if line.ws.closed or not self._wanted():
+            line.ws.abort()
+        else:
+            self._park(line)
 
     def give_back(self, line: Line) -> None:
         """Return a connection whose utterance is complete and that may take another."""
@@ -223,9 +253,12 @@ class WarmSockets:
     def _fill(self, *, pause: float = 0.0) -> None:
         missing = self._number - len(self._idle) - len(self._filling)
         for _ in range(missing):
-            task = asyncio.create_task(self._dial_ahead(pause), name="baseten.warm")
-            self._filling.add(task)
-            task.add_done_callback(self._filling.discard)
+            self._start_filling(self._dial_ahead(pause))
+
+    def _start_filling(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name="baseten.warm")
+        self._filling.add(task)
+        task.add_done_callback(self._filling.discard)
 
     def _end_pauses(self) -> None:
         # The server answers, so what waits to try again needn't wait any longer.
@@ -242,10 +275,10 @@ class WarmSockets:
             left = self._until - time.monotonic()
             if left <= 0:
                 return
-            handshake = asyncio.get_running_loop().create_future()
-            self._under_way.add(handshake)
             try:
-                line = await self.dial(await self._prelude(), limit=min(_LIMIT, left))
+                with self._announced():
+                    self._park(await self.dial(await self._prelude(), limit=min(_LIMIT, left)))
+                return
             except APIError as e:
                 logger.debug("dialling ahead failed: %s", type(e).__name__)
                 if not e.retryable:
@@ -253,13 +286,18 @@ class WarmSockets:
             except (RuntimeError, OSError, ValueError) as e:
                 logger.debug("dialling ahead isn't possible: %s", type(e).__name__)
                 return
-            else:
-                self._park(line)
-                return
-            finally:
-                self._under_way.discard(handshake)
-                handshake.set_result(None)
             pause = self._next_pause()
+
+    @contextlib.contextmanager
+    def _announced(self) -> Iterator[None]:
+        """A handshake that a taker may wait for."""
+        handshake = asyncio.get_running_loop().create_future()
+        self._under_way.add(handshake)
+        try:
+            yield
+        finally:
+            self._under_way.discard(handshake)
+            handshake.set_result(None)
 
     def _next_pause(self) -> float:
         self._early_deaths += 1
