@@ -1,4 +1,4 @@
-"""Twenty seconds of the soak: nothing lost, doubled, out of order, short, hung or leaked."""
+"""A minute of the soak: nothing lost, doubled, out of order, short, hung or leaked."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import pytest
 SOAK = Path(__file__).parents[1] / "benchmarks" / "soak.py"
 
 
-@pytest.mark.timeout(180)
-def test_twenty_seconds_of_faults(tmp_path: Path) -> None:
+@pytest.mark.timeout(240)
+def test_a_minute_of_faults(tmp_path: Path) -> None:
     result = tmp_path / "soak.json"
-    command = [sys.executable, str(SOAK), "--seconds", "20", "--sessions", "1", "--seed", "5"]
+    command = [sys.executable, str(SOAK), "--seconds", "60", "--sessions", "1", "--seed", "5"]
     ran = subprocess.run(
-        [*command, "--json", str(result)], capture_output=True, text=True, timeout=170
+        [*command, "--json", str(result)], capture_output=True, text=True, timeout=230
     )
     told = json.loads(result.read_text())
     assert not any(told["wrong"].values()), ran.stdout
     assert ran.returncode == 0, ran.stderr
     # It would find nothing in a calm sea.
-    assert sum(told["struck"].values()) > 20
+    assert sum(told["struck"].values()) > 60
     assert set(told["protocols"]) >= {"whisper", "qwen3-asr", "orpheus-ws", "qwen3-tts", "llm"}
     assert all(counts["words"] for counts in told["protocols"].values())

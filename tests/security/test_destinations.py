@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from livekit.plugins.baseten_llm import LLM
 from livekit.plugins.baseten_sandbox import Fault, Sandbox
 from livekit.plugins.baseten_sandbox.engines.script import Script
 from livekit.plugins.baseten_stt import STT
-from livekit.plugins.baseten_tts import TTS, list_voices
+from livekit.plugins.baseten_tts import TTS, list_voices, register_voice, remove_voice
 
 KEY = "bt-secret-0123456789"
 CONN = APIConnectOptions(max_retry=2, retry_interval=0.01, timeout=5.0)
@@ -64,13 +65,21 @@ async def test_no_redirect_carries_anything_elsewhere(
 
 
 async def test_no_redirect_carries_the_key_elsewhere_from_listings(
-    sandbox: Sandbox, elsewhere: tuple[str, list[bytes]]
+    sandbox: Sandbox, elsewhere: tuple[str, list[bytes]], tmp_path: Path
 ) -> None:
     origin, reached = elsewhere
     moved = Fault(do="status", status=307, headers={"Location": f"{origin}/v1/x"})
     sandbox.faults.add(moved, times=None)
-    with pytest.raises(APIStatusError):
-        await list_voices(model_endpoint=sandbox.qwen_tts_endpoint, api_key=sandbox.api_key)
+    clip = tmp_path / "voice.wav"
+    clip.write_bytes(b"RIFF")
+    options: Any = {"model_endpoint": sandbox.qwen_tts_endpoint, "api_key": sandbox.api_key}
+    for asking in (
+        list_voices(**options),
+        register_voice(name="a", ref_audio_path=str(clip), **options),
+        remove_voice(name="a", **options),
+    ):
+        with pytest.raises(APIStatusError):
+            await asking
     llm = LLM(api_key=sandbox.api_key, base_url=sandbox.llm_base_url)
     with pytest.raises(APIStatusError):
         await llm.list_models()
@@ -111,6 +120,26 @@ async def test_a_url_that_smuggles_or_leaks_is_refused(
         await asyncio.to_thread(make, url)
     assert "hunter2" not in str(caught.value)
     assert KEY not in str(caught.value)
+
+
+VARIABLES: dict[str, Callable[[], Any]] = {
+    "BASETEN_STT_MODEL_ENDPOINT": lambda: STT(api_key=KEY),
+    "BASETEN_TTS_MODEL_ENDPOINT": lambda: TTS(api_key=KEY),
+    "BASETEN_MODEL_ENDPOINT": lambda: TTS(api_key=KEY),
+    "BASETEN_BASE_URL": lambda: LLM(api_key=KEY),
+}
+
+
+# A variable can't hold NUL.
+@pytest.mark.parametrize("kind", [kind for kind in BAD_URLS if kind != "nul"])
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_a_url_of_the_environment_is_held_to_the_same(
+    variable: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, BAD_URLS[kind])
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        VARIABLES[variable]()
+    assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["model_id", "chain_id", "environment", "deployment_id"])

@@ -16,7 +16,7 @@ from contract.uses import ASKED, SAID, USES, Use
 from livekit.agents import APIConnectOptions, APIError
 from livekit.plugins.baseten_sandbox import Fault, Sandbox
 from livekit.plugins.baseten_sandbox.engines.script import Script
-from livekit.plugins.baseten_tts import list_voices
+from livekit.plugins.baseten_tts import list_voices, register_voice, remove_voice
 
 SECRET = "bt-secret-0123456789"
 CONN = APIConnectOptions(max_retry=0, timeout=0.3)
@@ -102,10 +102,28 @@ async def test_secrets_show_nowhere(
     assert not [line for line in of_client if SECRET in line]
 
 
-async def test_the_key_shows_nowhere_when_voices_fail(sandbox: Sandbox) -> None:
+async def test_secrets_show_nowhere_when_voices_fail(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    clip = tmp_path / "voice.wav"
+    clip.write_bytes(b"RIFF")
+    options: Any = {
+        "model_endpoint": sandbox.qwen_tts_endpoint,
+        "api_key": SECRET,
+        "timeout": 0.3,
+    }
     for fault in FAULTS.values():
         sandbox.faults.clear()
         sandbox.faults.add(fault, times=None)
-        with pytest.raises(APIError) as caught:
-            await list_voices(model_endpoint=sandbox.qwen_tts_endpoint, api_key=SECRET, timeout=0.3)
-        assert SECRET not in everything(caught.value)
+        for asking in (
+            list_voices(**options),
+            register_voice(name="a", ref_audio_path=str(clip), ref_text=SAID, **options),
+            remove_voice(name="a", **options),
+        ):
+            with pytest.raises(APIError) as caught:
+                await asking
+            for secret in (SECRET, SAID):
+                assert secret not in everything(caught.value)
+    for secret in (SECRET, SAID):
+        assert secret not in logged(caplog)
