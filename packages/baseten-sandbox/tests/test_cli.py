@@ -18,7 +18,7 @@ from livekit.plugins.baseten_sandbox.progress import ProgressBar
 
 def start(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "livekit.plugins.baseten_sandbox.cli", *arguments],
+        [sys.executable, "-m", "livekit.plugins.baseten_sandbox", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -217,7 +217,7 @@ async def test_the_command_in_a_terminal() -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "livekit.plugins.baseten_sandbox.cli",
+        "livekit.plugins.baseten_sandbox",
         "--tones",
         "--port",
         "0",
