@@ -50,6 +50,19 @@ def heard(audio: bytes | list[bytes]) -> list[str]:
     return [word.text for word in read(data, rate=24000)]
 
 
+async def is_warm(tts: TTS, sandbox: Sandbox, number: int = 1) -> None:
+    """Wait until so many sockets wait, and no other is open."""
+    assert tts._sockets is not None
+    sockets = tts._sockets
+    await sandbox.wait_for(lambda: sandbox.open_sockets == number)
+    # The server sees a connection a moment before the client does.
+    for _ in range(10000):
+        if sockets.idle == number:
+            return
+        await asyncio.sleep(0)
+    raise AssertionError(f"{sockets.idle} sockets are waiting")
+
+
 @pytest.fixture
 def listen() -> Listen:
     """Speaks through a stream, text cut as given, and gives the words that were heard."""

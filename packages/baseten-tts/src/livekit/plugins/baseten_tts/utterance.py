@@ -81,7 +81,6 @@ class _Exchange:
         self._c = conversation
         self._line = line
         self._utterance = conversation._utterance(line)
-        self._used = False
         self._heard = False
         self._due_since: float | None = None
         self._sent_at = 0.0
@@ -107,8 +106,6 @@ class _Exchange:
             finally:
                 if reusable:
                     self._c._sockets.give_back(self._line)
-                elif not self._used:
-                    self._c._sockets.put_back(self._line)
                 else:
                     # Says to the server at once that nobody listens any more.
                     ws.abort()
@@ -139,7 +136,6 @@ class _Exchange:
         self._note_progress(only_new=True)
         self._sent_at = time.monotonic()
         for message in messages:
-            self._used = True
             try:
                 async with timeout(self._c._limit):
                     await self._line.ws.send(message)

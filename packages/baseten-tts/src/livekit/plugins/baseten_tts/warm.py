@@ -151,13 +151,6 @@ class WarmSockets:
         with self._announced(), contextlib.suppress(APIError):
             self._park(await dialling)
 
-    def put_back(self, line: Line) -> None:
-        """Return a connection that was taken for an utterance of which nothing was sent."""
-        if line.ws.closed or not self._wanted():
-            line.ws.abort()
-        else:
-            self._park(line)
-
     def give_back(self, line: Line) -> None:
         """Return a connection whose utterance is complete and that may take another."""
         line.uses += 1
