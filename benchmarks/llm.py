@@ -48,7 +48,8 @@ def main() -> None:
         }
         trust = {"SSL_CERT_FILE": servers["far"]["certificate"]}
         clients = arena.clients("llm_client.py", **trust)
-        clients["livekit"] = arena.client("llm_client.py", "livekit", **trust)
+        if not args.short:
+            clients["livekit"] = arena.client("llm_client.py", "livekit", **trust)
         for scene, (name, tokens, messages) in scenes.items():
             url = servers[name]["llm"]
             for client in clients.values():

@@ -1,30 +1,26 @@
 """How many live Whisper sessions the sandbox keeps up with on this machine.
 
+    python benchmarks/sandbox.py [--sessions 1 2 4] [--seconds 30] [--moonshine]
+
 Each session sends recorded human speech as a microphone does, 32 ms of audio every 32 ms, and waits
 for what is heard. Shown is how long after the end of a turn its final came, and how late the last
-answer came in relation to the audio (1 is real time). A process of its own serves.
-
-    python benchmarks/sandbox.py --sessions 1 2 4 --json sandbox.json
+answer came in relation to the audio (1 is real time). It has nothing to do with the plugins.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
-import os
-import statistics
-import sys
-import time
 import wave
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
 import numpy as np
+from arena import Arena, parser
+from process import HERE
+from report import Measure, Report
 
-SPEECH = Path(__file__).parents[1] / "tests" / "speech"
+SPEECH = HERE.parent / "tests" / "speech"
 FRAME = 512
 RATE = 16000
 SILENCE_MS = 300
@@ -33,24 +29,16 @@ CONFIG = {
     "streaming_params": {"enable_partial_transcripts": True, "partial_transcript_interval_s": 1.0},
     "whisper_params": {"show_word_timestamps": True},
 }
-KEY = "sandbox-key"
 
 
-@dataclass(frozen=True)
-class Result:
-    """What one number of sessions at once came to; times in seconds."""
+@dataclass
+class Heard:
+    """What came of one session; seconds."""
 
-    sessions: int
-    engine: str
     audio: float
-    finals: int
-    partials: int
-    lag_median: float
-    lag_worst: float
-    overdue: float
-    ratio: float
-    load_before: float
-    load_after: float
+    lags: list[float] = field(default_factory=list)
+    partials: int = 0
+    took: float = 0.0
 
 
 def clips() -> list[np.ndarray]:
@@ -72,17 +60,16 @@ def speech(which: int, seconds: float) -> np.ndarray:
     return np.concatenate(pieces)
 
 
-async def session(url: str, pcm: np.ndarray, start: float) -> dict[str, Any]:
-    """Send a clip in real time from a moment on; answer when each final came."""
+async def session(server: dict[str, Any], pcm: np.ndarray, start: float) -> Heard:
+    """Send a clip in real time from a moment on; note when each final came."""
     loop = asyncio.get_running_loop()
     data = pcm.tobytes() + bytes(RATE)  # half a second of silence ends the last turn
     data += bytes(-len(data) % (2 * FRAME))
-    lags: list[float] = []
-    partials = 0
-    headers = {"Authorization": f"Bearer {KEY}"}
+    heard = Heard(len(data) / 2 / RATE)
+    headers = {"Authorization": f"Bearer {server['key']}"}
     async with (
         aiohttp.ClientSession(headers=headers) as client,
-        client.ws_connect(url) as ws,
+        client.ws_connect(server["urls"]["whisper1"]) as ws,
     ):
         await ws.send_json(CONFIG)
 
@@ -100,83 +87,57 @@ async def session(url: str, pcm: np.ndarray, start: float) -> dict[str, Any]:
                 if message["is_final"]:
                     # The turn is known to be over once its silence has passed.
                     end = message["segments"][-1]["end_time"]
-                    lags.append(now - end - SILENCE_MS / 1000)
+                    heard.lags.append(now - end - SILENCE_MS / 1000)
                 else:
-                    partials += 1
+                    heard.partials += 1
             elif message.get("body", {}).get("status") == "finished":
                 break
         await talking
-    audio = len(data) / 2 / RATE
-    return {"lags": lags, "partials": partials, "audio": audio, "took": now}
+    heard.took = now
+    return heard
 
 
-async def measure(origin: str, engine: str, count: int, seconds: float) -> Result:
-    url = f"{origin}/model-whisper1/environments/production/websocket"
-    before = os.getloadavg()[0]
-    said = [speech(index, seconds) for index in range(count)]
+async def measure(server: dict[str, Any], count: int, seconds: float) -> list[Heard]:
+    """So many sessions at once."""
+    said = [speech(index, seconds)[: round(seconds * RATE)] for index in range(count)]
     start = asyncio.get_running_loop().time() + 0.5
     # Not all begin at once: nor do people.
-    done = await asyncio.gather(
-        *(session(url, pcm, start + index * 0.37) for index, pcm in enumerate(said))
+    return await asyncio.gather(
+        *(session(server, pcm, start + index * 0.37) for index, pcm in enumerate(said))
     )
-    lags = [lag for one in done for lag in one["lags"]]
-    return Result(
-        sessions=count,
-        engine=engine,
-        audio=round(sum(one["audio"] for one in done), 1),
-        finals=len(lags),
-        partials=sum(one["partials"] for one in done),
-        lag_median=round(statistics.median(lags), 3),
-        lag_worst=round(max(lags), 3),
-        overdue=round(max(one["took"] - one["audio"] for one in done), 3),
-        ratio=round(max(one["took"] / one["audio"] for one in done), 3),
-        load_before=round(before, 2),
-        load_after=round(os.getloadavg()[0], 2),
-    )
-
-
-async def run(options: argparse.Namespace) -> None:
-    command = ["-m", "livekit.plugins.baseten_sandbox.cli", "--port", "0", "--no-view"]
-    if options.moonshine:
-        command.append("--moonshine")
-    server = await asyncio.create_subprocess_exec(
-        sys.executable, *command, stdout=asyncio.subprocess.PIPE
-    )
-    began = time.monotonic()
-    try:
-        assert server.stdout is not None
-        ready = (await asyncio.wait_for(server.stdout.readline(), 120)).decode()
-        start_up = round(time.monotonic() - began, 2)
-        origin = "ws" + ready.split()[2].removeprefix("http")
-        engine = "moonshine" if options.moonshine else "whisper"
-        print(f"{os.cpu_count()} cores; ready after {start_up} s")
-        print("sessions  finals  partials  lag median  lag worst  overdue  real time  load")
-        results = []
-        for count in options.sessions:
-            result = await measure(origin, engine, count, options.seconds)
-            results.append(asdict(result))
-            print(
-                f"{result.sessions:8d}  {result.finals:6d}  {result.partials:8d}"
-                f"  {result.lag_median:8.2f} s  {result.lag_worst:7.2f} s  {result.overdue:5.2f} s"
-                f"  {result.ratio:9.3f}  {result.load_before:.1f}-{result.load_after:.1f}",
-                flush=True,
-            )
-    finally:
-        if server.returncode is None:
-            server.terminate()
-        await server.wait()
-    if options.json is not None:
-        report = {"cores": os.cpu_count(), "ready": start_up, "results": results}
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--sessions", type=int, nargs="+", default=[1, 2, 4])
-    parser.add_argument("--seconds", type=float, default=30.0, help="of audio a session")
-    parser.add_argument("--moonshine", action="store_true", help="Moonshine in place of Whisper")
-    parser.add_argument("--json", type=Path, help="write the figures here, too")
-    asyncio.run(run(parser.parse_args()))
+    options = parser(__doc__)
+    options.add_argument("--sessions", type=int, nargs="+", default=[1, 2, 4])
+    options.add_argument("--seconds", type=float, default=30.0, help="of audio a session")
+    options.add_argument("--moonshine", action="store_true", help="Moonshine in place of Whisper")
+    args = options.parse_args()
+    args.no_peer = True  # there is none
+    engine = "moonshine" if args.moonshine else "whisper"
+    if args.short:
+        engine, args.sessions, args.seconds = "tones", [1], 2.0
+    report = Report(
+        "sandbox",
+        "Live sessions that the sandbox keeps up with",
+        {
+            "lag": Measure("from the end of a turn to its final", "s", 2),
+            "ratio": Measure("time over length of the audio", "times", 3),
+            "partials": Measure("partials that came", "a session", 0, drawn=False),
+        },
+    )
+    with Arena(args) as arena:
+        server = arena.server().do("sandbox", name="near", transcriber=engine)
+        for count in args.sessions:
+            for heard in asyncio.run(measure(server, count, args.seconds)):
+                report.add(
+                    f"{count} session{'s' * (count > 1)}",
+                    engine,
+                    lag=heard.lags,
+                    ratio=heard.took / heard.audio,
+                    partials=heard.partials,
+                )
+        arena.deliver(report)
 
 
 if __name__ == "__main__":

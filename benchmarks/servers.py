@@ -81,8 +81,9 @@ async def sandbox(
     words: list[str] | None = None,
     speech_pace: float | None = None,
     token_pace: float | None = None,
+    transcriber: Any = "tones",
 ) -> dict[str, Any]:
-    """Start a local Baseten whose voices and ears are chords.
+    """Start a local Baseten whose voices, and ears if nothing else is said, are chords.
 
     Args:
         name: What later jobs call it.
@@ -91,10 +92,11 @@ async def sandbox(
         words: What is spoken to it, in the order in which the speaker learned to.
         speech_pace: How much faster than real time it speaks; None for at once.
         token_pace: Seconds between the tokens of its answers.
+        transcriber: The sandbox's name of the model that hears.
     """
     speak(words or [])
     started = Sandbox(
-        transcriber="tones",
+        transcriber=transcriber,
         synthesizer="tones" if speech_pace is None else PacedVoice(speech_pace),
         chat=None if token_pace is None else Talker(token_pace),
         round_trip=round_trip,
@@ -104,6 +106,7 @@ async def sandbox(
     watcher = Watcher()
     started.observe(watcher)
     await _STACK.enter_async_context(started)
+    await started.load()
     _SANDBOXES[name] = started, watcher
     return {
         "key": started.api_key,

@@ -35,7 +35,7 @@ def main() -> None:
     )
     with Arena(args) as arena, tempfile.TemporaryDirectory() as folder:
         tape = Path(folder) / "tape"
-        tape.write_bytes(say(WORDS[:2] if args.short else WORDS[:6]))
+        tape.write_bytes(say(WORDS[:1] if args.short else WORDS[:6]))
         server = arena.server().do("sandbox", name="near", words=WORDS)
         clients = arena.clients("stt_client.py")
         for model, deployment in MODELS.items():

@@ -16,6 +16,8 @@ something, which has to be heard and answered. ``no pause`` is what happens if o
 from __future__ import annotations
 
 import statistics
+import tempfile
+from pathlib import Path
 
 from arena import Arena, parser
 from report import Measure, Report, percentile
@@ -52,25 +54,27 @@ def main() -> None:
         },
         notes=[f"a pause of {args.pause} s after each utterance"],
     )
+    head_start = 0.6
     counts = {"ours": args.utterances // ROUNDS, "peer": 8, "bare": 6}
     if args.short:
-        counts = dict.fromkeys(counts, 2)
-    with Arena(args) as arena:
+        counts = dict.fromkeys(counts, 1)
+        args.pause, head_start = 0.05, 0.4
+    with Arena(args) as arena, tempfile.TemporaryDirectory() as folder:
         server = arena.server()
         near = server.do("sandbox", name="near", tls=True)
         far = server.do("sandbox", name="far", tls=True, round_trip=args.round_trip)
-        # Each sandbox has an authority of its own, so each has clients of its own.
-        clients = arena.clients("tts_client.py", SSL_CERT_FILE=far["certificate"])
-        nearby = arena.clients("tts_client.py", SSL_CERT_FILE=near["certificate"])
+        # Each sandbox has an authority of its own.
+        trusted = Path(folder) / "trusted.pem"
+        trusted.write_text("".join(Path(place["certificate"]).read_text() for place in (near, far)))
+        clients = arena.clients("tts_client.py", SSL_CERT_FILE=str(trusted))
         told = {"key": near["key"], "text": TEXT}
         for way, deployment in WAYS.items():
-            speaking = {k: v for k, v in clients.items() if k != "peer" or way in WAYS}
-            if way in UNKNOWN_TO_PEER:
-                speaking.pop("peer", None)
-            job = {**told, "way": way, "url": far["urls"][deployment], "head_start": 0.6}
+            unknown = ("peer",) if way in UNKNOWN_TO_PEER else ()
+            speaking = {kind: c for kind, c in clients.items() if kind not in unknown}
+            job = {**told, "way": way, "url": far["urls"][deployment], "head_start": head_start}
             loopback = {**job, "url": near["urls"][deployment]}
             few = 3 if args.short else 15
-            owns = nearby["bare"].do(
+            owns = clients["bare"].do(
                 "speak", **loopback, utterances=few, pause=0.03, cut=0.0, seed=0
             )
             own = statistics.median(owns)
@@ -102,7 +106,7 @@ def main() -> None:
                 report.aim(way, measure, "1.15 round trips", at_most=1.15)
         for way in ("orpheus-ws", "qwen3-tts"):
             count = 3 if args.short else 20
-            for kind, client in nearby.items():
+            for kind, client in clients.items():
                 mute = {"do": "mute", "on": "send", "kind": "binary", "after": 4}
                 server.do("ends", name="near", count=0)
                 server.do("faults", name="near", plan=[mute] * count)
