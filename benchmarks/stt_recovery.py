@@ -28,7 +28,7 @@ def main() -> None:
     options.add_argument("--round-trip", type=float, default=0.04, help="seconds")
     args = options.parse_args()
     choice = random.Random(3)
-    words = WORDS[: 6 if args.short else 20]
+    words = WORDS[: 4 if args.short else 20]
     report = Report(
         "stt_recovery",
         "Reset while somebody speaks (Whisper)",
@@ -55,7 +55,9 @@ def main() -> None:
             for _, kind, client in arena.turns(clients, rounds):
                 if scene == "reset":
                     if kind == next(iter(clients)) or not moment:
-                        moment = choice.randrange(30, 40 if args.short else 120)
+                        moment = choice.randrange(
+                            20 if args.short else 30, 30 if args.short else 120
+                        )
                     fault = {"do": "reset", "on": "receive", "kind": "binary", "after": moment}
                     process.do("faults", name="far", plan=[fault])
                 told = client.do(
