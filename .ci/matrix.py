@@ -1,6 +1,6 @@
 """Tries every package on each Python and with the oldest versions that it admits.
 
-Takes long, so it isn't part of the gate. Which interpreters were looked for and aren't installed is
+Takes long: the gate tries a part of it (packages.py). Which interpreters were looked for and aren't installed is
 said at the end; nothing is downloaded but packages.
 
     python .ci/matrix.py                     all of it
@@ -13,43 +13,17 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from packages import LEAVES, ROOT, Built, Failure, built, run, try_alone
+from packages import LEAVES, Failure, built, lowest, try_alone
+from pythons import PYTHONS, find
 
-PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 # The next LiveKit Agents is outside of the declared range: it is tried, and may fail.
 NEXT = "livekit-agents==2.0.0b1"
 VERSIONS = ("highest", "lowest", "next")
-
-
-def find(version: str) -> Path | None:
-    """An installed interpreter of that version."""
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    found = sorted(pyenv.glob(f"{version}.*/bin/python"))
-    if on_path := shutil.which(f"python{version}"):
-        found.append(Path(on_path))
-    for candidate in found:
-        try:
-            run(candidate, "-c", f"import sys; assert sys.version.startswith('{version}.')")
-        except (Failure, OSError):
-            continue
-        return candidate
-    try:
-        return Path(run("uv", "python", "find", "--no-python-downloads", version).strip())
-    except Failure:
-        return None
-
-
-def lowest(package: Built) -> list[str | Path]:
-    """What has uv choose the oldest versions that a package admits."""
-    # What a wheel asks for isn't direct to uv; what a project file asks for is.
-    project = ROOT / "packages" / package.module.replace("_", "-") / "pyproject.toml"
-    return ["--resolution", "lowest-direct", "-r", project]
 
 
 def main() -> None:

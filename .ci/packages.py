@@ -1,7 +1,9 @@
 """Builds every package, checks what was built, and tries each one alone.
 
 Alone means: in a fresh environment, its wheel with what the wheel asks for, imported; then its own
-tests, out of the sdist, against that installed wheel.
+tests, out of the sdist, against that installed wheel. That is done with the newest versions on the
+Python that runs this; what is quick of it also with the oldest, and on each other Python that is
+installed. matrix.py does all of it.
 """
 
 from __future__ import annotations
@@ -16,13 +18,18 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from metadata import faults
+from pythons import PYTHONS, find
 
 ROOT = Path(__file__).parent.parent
 LEAVES = ("sandbox", "tts", "stt", "llm", "common", "")  # the longest tests first
 TWINE = "twine>=7,<8"  # the first that knows metadata 2.5
+# What is also tried with the oldest versions and on other Pythons, and whether with its tests: those
+# of the components take a minute each, and the umbrella imports them all.
+QUICK = {"common": True, "": False}
 LIMIT = 600  # seconds that a command may take
 
 # What a component must not pull in: users install one component to have only that.
@@ -99,10 +106,18 @@ def built() -> Iterator[list[Built]]:
         yield packages
 
 
+def lowest(package: Built) -> list[str | Path]:
+    """What has uv choose the oldest versions that a package admits."""
+    # What a wheel asks for isn't direct to uv; what a project file asks for is.
+    project = ROOT / "packages" / package.module.replace("_", "-") / "pyproject.toml"
+    return ["--resolution", "lowest-direct", "-r", project]
+
+
 def try_alone(
     package: Built,
     *,
     python: Path = Path(sys.executable),
+    tested: bool = True,
     versions: Sequence[str | Path] = (),
     override: Sequence[str | Path] = (),
 ) -> str:
@@ -111,6 +126,7 @@ def try_alone(
     Args:
         package: What was built.
         python: The interpreter.
+        tested: Run its tests; else it is only imported.
         versions: Arguments that say how uv chooses the versions of what the package asks for.
         override: Arguments that put other versions in place of what any package asks for.
 
@@ -150,6 +166,8 @@ def try_alone(
             found = run(own, "-m", "livekit.agents", "download-files", cwd=scratch)
             if f"downloading files for livekit.plugins.{package.module}" not in found:
                 raise Failure(f"{package.module} isn't registered with LiveKit:\n{found}")
+        if not tested:
+            return f"{package.module} {version}: imported, {time.monotonic() - began:.0f} s"
         run("tar", "-xzf", package.sdist, "-C", scratch)
         (source,) = scratch.glob("livekit_plugins_*")
         # What is installed by now stays, so that the oldest versions are what is tested.
@@ -176,6 +194,10 @@ def _tests(python: Path, source: Path, *options: str) -> str:
 
 def main() -> None:
     failed = False
+    others = {
+        version: find(version) for version in PYTHONS if not sys.version.startswith(f"{version}.")
+    }
+    print(f"Python {sys.version.split()[0]}, with newest versions unless another is named")
     with built() as packages:
         for package in packages:
             for fault in faults(package.wheel, package.sdist):
@@ -184,12 +206,23 @@ def main() -> None:
         folder = packages[0].wheel.parent
         run("uvx", "--from", TWINE, "twine", "check", "--strict", *folder.glob("livekit_*"))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for future in [pool.submit(try_alone, package) for package in packages]:
+            jobs = [("newest versions", pool.submit(try_alone, package)) for package in packages]
+            for package in packages:
+                if package.leaf in QUICK:
+                    attempt = partial(pool.submit, try_alone, package, tested=QUICK[package.leaf])
+                    jobs.append(("oldest versions", attempt(versions=lowest(package))))
+                    for version, python in others.items():
+                        if python is not None:
+                            jobs.append((f"Python {version}", attempt(python=python)))
+            for name, job in jobs:
                 try:
-                    print(future.result(), flush=True)
+                    print(f"{name}: {job.result()}", flush=True)
                 except Failure as failure:
-                    print(failure, flush=True)
+                    print(f"{name}: FAILED\n{failure}", flush=True)
                     failed = True
+    for version, python in others.items():
+        if python is None:
+            print(f"Python {version}: skipped, it isn't installed")
     if failed:
         sys.exit("the packages aren't fit to be published")
 
