@@ -66,7 +66,9 @@ def test_without_a_key_the_way_there_is_still_checked(
     found = doctor()
     assert found.status == 1
     assert found.failed == ["key present"]
-    assert "BASETEN_API_KEY" in found.check("key", "present")["detail"]
+    assert "isn't set" in found.check("key", "present")["detail"]
+    assert "settings/api_keys" in found.check("key", "present")["mend"]
+    assert found.check("key", "present")["seconds"] is None
     assert found.check("STT", "network")["status"] == "ok"
     assert found.check("STT", "handshake")["status"] == "skipped"
     assert sandbox.sessions == []
@@ -80,8 +82,17 @@ def test_a_wrong_key(
     assert found.failed == ["key accepted", "STT handshake", "TTS speaking", "LLM model"]
     assert "refused" in found.check("STT", "handshake")["detail"]
     assert "settings/api_keys" in found.check("LLM", "model")["mend"]
-    assert "LLM, STT and TTS" in found.check("key", "accepted")["detail"]
+    assert "STT, TTS and LLM" in found.check("key", "accepted")["detail"]
     assert "not-the-right-one" not in found.printed + found.progress
+
+
+def test_a_key_that_only_some_accept(doctor: Doctor, sandbox: BackgroundSandbox) -> None:
+    refused = Fault(do="status", status=403, body={"error": "no access"})
+    sandbox.faults.add(refused, times=None, deployment="orpheus1")
+    found = doctor()
+    assert found.failed == ["TTS speaking"]
+    assert found.check("key", "accepted")["status"] == "warning"
+    assert "by STT and LLM; refused by TTS" in found.check("key", "accepted")["detail"]
 
 
 def test_a_key_that_a_server_repeats_stays_hidden(

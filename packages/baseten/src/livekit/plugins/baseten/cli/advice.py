@@ -41,6 +41,7 @@ _STATUS = {
     1013: "The replicas are full: raise the deployment's concurrency target or replicas.",
 }
 _WHERE = {
+    "key": f"BASETEN_API_KEY to a valid key: make one at {_KEYS}",
     "STT": "--stt-endpoint, --stt-model-id or --stt-chain-id (variables: "
     "BASETEN_STT_MODEL_ENDPOINT, …_MODEL_ID, …_CHAIN_ID)",
     "TTS": "--tts-endpoint, --tts-model-id or --tts-chain-id (variables: "

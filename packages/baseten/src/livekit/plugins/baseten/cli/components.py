@@ -39,6 +39,8 @@ class Components:
         Raises:
             ValueError: there is none.
         """
+        if not os.environ.get("BASETEN_API_KEY", "").strip():
+            raise ValueError("BASETEN_API_KEY isn't set, or is blank")
         return ApiKey.resolve()
 
     def stt(self) -> STT:

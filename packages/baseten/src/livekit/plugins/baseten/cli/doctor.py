@@ -48,7 +48,9 @@ async def doctor(given: argparse.Namespace) -> int:
     speech = SpeechChecks(reach, text=given.text, recording=recording, demanded=given.only or ())
     try:
         async with utils.http_context.open():
-            await exam.check("key", "present", lambda: _key(reach), within=given.timeout)
+            await exam.check(
+                "key", "present", lambda: _key(reach), within=given.timeout, timed=False
+            )
             await speech.run(parts)
             if "LLM" in parts:
                 await LanguageChecks(reach).run()
@@ -80,14 +82,22 @@ def _ordered(exam: Examination) -> list[Check]:
 
 async def _key(reach: Reach) -> Finding[None]:
     reach.exam.key = reach.components.key()
-    return Finding("BASETEN_API_KEY is set", None, timed=False)
+    return Finding("BASETEN_API_KEY is set", None)
 
 
 def _note_accepted(exam: Examination) -> None:
-    if exam.accepted_by:
+    if exam.accepted_by and exam.refused_by:
+        exam.note(
+            "key",
+            "accepted",
+            "warning",
+            f"by {_listed(exam.accepted_by)}; refused by {_listed(exam.refused_by)}",
+            "They are of different workspaces, or the key doesn't cover them all.",
+        )
+    elif exam.accepted_by:
         exam.note("key", "accepted", "ok", f"by {_listed(exam.accepted_by)}")
     elif exam.refused_by:
-        exam.note("key", "accepted", "failed", f"refused by {_listed(sorted(exam.refused_by))}")
+        exam.note("key", "accepted", "failed", f"refused by {_listed(exam.refused_by)}")
     else:
         exam.note("key", "accepted", "skipped", "no server was reached that could tell")
 

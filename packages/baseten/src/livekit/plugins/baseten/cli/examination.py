@@ -70,7 +70,6 @@ class Finding(Generic[_T]):
         mend: What to do about a warning.
         seconds: How long the point of the check took, if that isn't all of it.
         marks: See :class:`Check`.
-        timed: Whether its time tells anything.
     """
 
     detail: str
@@ -79,7 +78,6 @@ class Finding(Generic[_T]):
     mend: str = ""
     seconds: float | None = None
     marks: Mapping[str, float] = field(default_factory=dict)
-    timed: bool = True
 
 
 class Examination:
@@ -95,7 +93,7 @@ class Examination:
         self.checks: list[Check] = []
         self.progress = progress
         self.key: ApiKey | None = None
-        self.refused_by: set[str] = set()
+        self.refused_by: list[str] = []
         self.accepted_by: list[str] = []
         self._began = time.perf_counter()
 
@@ -106,6 +104,7 @@ class Examination:
         work: Callable[[], Awaitable[Finding[_T]]],
         *,
         within: float,
+        timed: bool = True,
     ) -> _T | None:
         """Make a check.
 
@@ -114,6 +113,7 @@ class Examination:
             name: See :class:`Check`.
             work: Does it.
             within: Seconds that it may take at most.
+            timed: Whether its time tells anything.
 
         Returns:
             What it found to build on; None when it failed.
@@ -131,7 +131,7 @@ class Examination:
             error = e
         else:
             took = time.perf_counter() - start
-            if finding.timed and finding.seconds is not None:
+            if finding.seconds is not None:
                 took = finding.seconds
             self._keep(
                 Check(
@@ -141,17 +141,25 @@ class Examination:
                     finding.detail,
                     finding.mend,
                     start - self._began,
-                    took if finding.timed else None,
+                    took if timed else None,
                     finding.marks,
                 )
             )
             return finding.value
         took = time.perf_counter() - start
         advice: Advice = advise(error, part=part)
-        if advice.key_refused:
-            self.refused_by.add(part)
+        if advice.key_refused and part not in self.refused_by:
+            self.refused_by.append(part)
         self._keep(
-            Check(part, name, "failed", advice.meaning, advice.mend, start - self._began, took)
+            Check(
+                part,
+                name,
+                "failed",
+                advice.meaning,
+                advice.mend,
+                start - self._began,
+                took if timed else None,
+            )
         )
         return None
 

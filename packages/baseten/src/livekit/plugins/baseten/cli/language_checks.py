@@ -36,9 +36,10 @@ class LanguageChecks:
             if self._exam.key is not None:
                 # It checks more than the URL.
                 await components.llm().aclose()
-            return Finding(str(Endpoint.parse(target.base_url)), target, timed=False)
+            return Finding(str(Endpoint.parse(target.base_url)), target)
 
-        target = await self._exam.check("LLM", "URL", named, within=self._reach.timeout)
+        within = self._reach.timeout
+        target = await self._exam.check("LLM", "URL", named, within=within, timed=False)
         if target is None:
             self._reach.skip("LLM", "URL")
             return

@@ -87,9 +87,10 @@ class SpeechChecks:
             if self._exam.key is not None:
                 # It checks more than the URL.
                 await (components.stt() if part == "STT" else components.tts()).aclose()
-            return Finding(str(endpoint), endpoint, timed=False)
+            return Finding(str(endpoint), endpoint)
 
-        endpoint = await self._exam.check(part, "URL", named, within=self._reach.timeout)
+        within = self._reach.timeout
+        endpoint = await self._exam.check(part, "URL", named, within=within, timed=False)
         if endpoint is None:
             self._reach.skip(part, "URL")
         return endpoint
