@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from livekit.agents import APIError
@@ -34,9 +34,14 @@ _UNFINISHED = frozenset({"length", "content_filter"})
 
 @dataclass
 class _Call:
-    id: str
-    name: str
-    arguments: str
+    id: str = ""
+    name: str = ""
+    # Put together once, at the end: to add to a text each time copies all of it each time.
+    pieces: list[str] = field(default_factory=list)
+
+    @property
+    def arguments(self) -> str:
+        return "".join(self.pieces)
 
 
 class Answer:
@@ -53,6 +58,7 @@ class Answer:
         self._events = EventReader()
         self._spoken = spoken
         self._calls: dict[object, _Call] = {}
+        self._called = 0
         self._whole: bytearray | None = None
         self._chosen = False
         self._id = ""
@@ -178,11 +184,14 @@ class Answer:
             self._calls[len(self._calls), call.id] = self._calls.pop(index)
             call = None
         if call is None:
-            call = self._calls[index] = _Call("", "", "")
+            call = self._calls[index] = _Call()
         call.id = call.id or str(call_id)
         call.name = call.name or str(name)
         arguments = function.get("arguments") or ""
-        call.arguments += arguments if isinstance(arguments, str) else json.dumps(arguments)
+        call.pieces.append(arguments if isinstance(arguments, str) else json.dumps(arguments))
+        self._called += len(call.pieces[-1])
+        if self._called > _LONGEST_BODY:
+            raise ValueError("the answer is too long")
 
     def _finish(self, reason: str | None) -> Iterator[ChatChunk]:
         if self.finished:

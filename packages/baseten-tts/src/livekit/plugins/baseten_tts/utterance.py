@@ -166,7 +166,9 @@ class _Exchange:
             return [self._judge(message, sender)]
         self._heard = True
         events = self._utterance.receive(message)
-        self._note_progress()
+        # A server that talks and says nothing is waited for no longer than one that is silent.
+        said = any(not isinstance(event, Audio) or event.data for event in events)
+        self._note_progress(only_new=not said)
         return events
 
     async def _receive(self) -> str | bytes | Closed:

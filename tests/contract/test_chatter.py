@@ -1,0 +1,102 @@
+"""Waits end, however much a server says that means nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+
+from livekit.agents import APIConnectOptions, APIError
+
+from .uses import USES, Use
+
+IN_A_HURRY = APIConnectOptions(max_retry=0, timeout=0.3)
+BOUND = 20.0
+
+NOISE: dict[str, str | bytes] = {
+    "unknown": '{"type": "noise"}',
+    "nothing": "{}",
+    "no-words": '{"type": "transcription", "is_final": false, "segments": []}',
+    "empty": b"",
+}
+
+
+class Chatterbox:
+    """Answers each WebSocket, and each POST, with the same over and over."""
+
+    api_key = "sandbox-key"
+    port = 0
+    noise: str | bytes = ""
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        if request.method == "POST":
+            body = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+            await body.prepare(request)
+            while True:
+                await body.write(b": I am still there\n\n")
+                await asyncio.sleep(0.02)
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        talking = asyncio.create_task(self._talk(socket))
+        try:
+            async for _ in socket:
+                pass
+        finally:
+            talking.cancel()
+        return socket
+
+    async def _talk(self, socket: web.WebSocketResponse) -> None:
+        send = socket.send_str if isinstance(self.noise, str) else socket.send_bytes
+        while not socket.closed:
+            await send(self.noise)  # type: ignore[arg-type]
+            await asyncio.sleep(0.02)
+
+    def url(self, deployment: str, route: str) -> str:
+        scheme = "ws" if route == "websocket" else "http"
+        path = f"model-{deployment}/environments/production/{route}"
+        return f"{scheme}://127.0.0.1:{self.port}/{path}"
+
+    @property
+    def llm_base_url(self) -> str:
+        return self.url("llm1", "v1")
+
+
+@pytest.fixture
+async def chatterbox(http_context: None) -> AsyncIterator[Chatterbox]:
+    served = Chatterbox()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", served.serve)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    served.port = runner.addresses[0][1]
+    yield served
+    await runner.cleanup()
+
+
+SOCKETS = [use for use in USES if use.deployment in
+           ("whisper1", "whisper2", "qwenasr1", "orpheus2", "qwentts1", "qwentts2")]  # fmt: skip
+LLMS = [use for use in USES if use.kind == "llm"]
+
+
+async def ends(use: Use, chatterbox: Chatterbox) -> None:
+    model = use.make(chatterbox)  # type: ignore[arg-type]
+    try:
+        with pytest.raises(APIError):
+            await asyncio.wait_for(use.run(model, IN_A_HURRY), BOUND)
+    finally:
+        await model.aclose()
+
+
+@pytest.mark.parametrize("noise", NOISE)
+@pytest.mark.parametrize("use", SOCKETS, ids=lambda use: use.name)
+async def test_chatter_is_no_answer(use: Use, noise: str, chatterbox: Chatterbox) -> None:
+    chatterbox.noise = NOISE[noise]
+    await ends(use, chatterbox)
+
+
+@pytest.mark.parametrize("use", LLMS, ids=lambda use: use.name)
+async def test_comments_are_no_answer(use: Use, chatterbox: Chatterbox) -> None:
+    await ends(use, chatterbox)
