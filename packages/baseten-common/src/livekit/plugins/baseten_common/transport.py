@@ -14,6 +14,7 @@ from livekit.agents import APIError, utils
 from . import errors
 from .cold_start import ColdStart
 from .credentials import ApiKey, AuthScheme
+from .deadlines import timeout as deadline
 from .endpoints import Endpoint
 from .handshake import Handshake, error_body
 from .websocket import WebSocket
@@ -185,6 +186,7 @@ class Transport:
         what: str,
         timeout: float,
         read_timeout: float | None = None,
+        cold_start_timeout: float = 0.0,
     ) -> AsyncIterator[HTTPStream]:
         """Post JSON and hand out the answer as it streams in.
 
@@ -197,38 +199,69 @@ class Transport:
             timeout: Seconds to connect.
             read_timeout: Seconds until the answer's head and between any two parts of its body;
                 the same as ``timeout`` when None.
+            cold_start_timeout: Seconds to wait for a deployment that is starting, all tries
+                together: while it says nothing, and while it refuses as not ready. 0 leaves
+                waiting to LiveKit's retries.
 
         Raises:
             APIError: as the table in :mod:`.errors` has it, for any status but 2xx too.
         """
         read_timeout = timeout if read_timeout is None else read_timeout
-        limits = aiohttp.ClientTimeout(
-            total=None, connect=timeout, sock_connect=timeout, sock_read=read_timeout
-        )
-        response = await self._post(url, json, what, limits)
-        try:
-            if not 200 <= response.status < 300:
-                raise errors.from_status(
+        cold_start = ColdStart(what, cold_start_timeout)
+        while True:
+            began = time.monotonic()
+            limits = aiohttp.ClientTimeout(
+                total=None,
+                connect=timeout,
+                sock_connect=timeout,
+                sock_read=max(read_timeout, cold_start.left),
+            )
+            response = await self._post(url, json, what, limits, cold_start)
+            try:
+                if 200 <= response.status < 300:
+                    between = read_timeout if cold_start.seconds else None
+                    yield HTTPStream(response, what=what, key=self.api_key, read_timeout=between)
+                    return
+                body = await error_body(response)
+                error = errors.from_status(
                     response.status,
                     what=what,
-                    body=await error_body(response),
+                    body=body,
                     headers=response.headers,
                     key=self.api_key,
                 )
-            yield HTTPStream(response, what=what, key=self.api_key)
-        finally:
-            response.close()
+                parked = time.monotonic() - began > read_timeout
+                starting = errors.is_cold_start(response.status, body, parked=parked)
+            finally:
+                response.close()
+            if not starting or not cold_start.seconds:
+                raise error
+            if cold_start.left < _COLD_START_PAUSE:
+                raise errors.not_started(what, cold_start.seconds, error)
+            cold_start.refused()
+            await asyncio.sleep(_COLD_START_PAUSE)
 
     async def _post(
-        self, url: str, json: Mapping[str, Any], what: str, limits: aiohttp.ClientTimeout
+        self,
+        url: str,
+        json: Mapping[str, Any],
+        what: str,
+        limits: aiohttp.ClientTimeout,
+        cold_start: ColdStart,
     ) -> aiohttp.ClientResponse:
         failure: APIError
+        if cold_start.seconds:
+            cold_start.parked()
         try:
             return await self.session.post(
                 url, json=json, headers=self._headers, timeout=limits, allow_redirects=False
             )
         except Exception as e:
             failure = errors.from_exception(e, what=what, key=self.api_key)
+            if cold_start.seconds and isinstance(e, aiohttp.SocketTimeoutError):
+                failure = errors.not_started(what, cold_start.seconds)
+        finally:
+            cold_start.answered()
         try:
             raise failure
         finally:
@@ -256,8 +289,24 @@ class HTTPStream:
         request_id: Baseten's id of the request.
     """
 
-    def __init__(self, response: aiohttp.ClientResponse, *, what: str, key: ApiKey) -> None:
-        """Wrap a response; see :meth:`Transport.post`."""
+    def __init__(
+        self,
+        response: aiohttp.ClientResponse,
+        *,
+        what: str,
+        key: ApiKey,
+        read_timeout: float | None = None,
+    ) -> None:
+        """Wrap a response; see :meth:`Transport.post`.
+
+        Args:
+            response: The answer, of which the head has come.
+            what: What is being done, as the start of error messages.
+            key: The API key, to be kept out of them.
+            read_timeout: Seconds between any two parts of the body; None leaves that to the
+                response's own limit.
+        """
+        self._read_timeout = read_timeout
         self._response = response
         self._what = what
         self._key = key
@@ -273,7 +322,11 @@ class HTTPStream:
             APIError: the connection broke before the body's end, or a part didn't come in time.
         """
         try:
-            async for chunk in self._response.content.iter_any():
+            while True:
+                async with deadline(self._read_timeout):
+                    chunk = await self._response.content.readany()
+                if not chunk:
+                    return
                 yield chunk
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as e:
             raise errors.from_exception(e, what=self._what, key=self._key) from None
@@ -291,8 +344,8 @@ class HTTPStream:
         async for chunk in self.chunks():
             parts += chunk
             if len(parts) > limit:
-                raise APIError(
-                    f"{self._what}: the answer is larger than {limit} bytes", retryable=False
+                raise errors.from_finding(
+                    f"the answer is larger than {limit} bytes", what=self._what, mismatch=True
                 )
         return bytes(parts)
 

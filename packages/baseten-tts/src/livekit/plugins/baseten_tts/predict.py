@@ -23,6 +23,7 @@ class Synthesis:
         limit: float,
         started: Callable[[str | None], None],
         spares: SpareConnections,
+        cold_start: float,
     ) -> None:
         """Nothing is sent yet.
 
@@ -33,6 +34,7 @@ class Synthesis:
             limit: Seconds to connect, and to wait for each part of the answer.
             started: Called with the server's request id when the answer begins.
             spares: Keep a connection for the next request, since this one may break off.
+            cold_start: Seconds to wait for a deployment that is starting.
         """
         self._transport = transport
         self._url = endpoint.post_url()
@@ -40,6 +42,7 @@ class Synthesis:
         self._limit = limit
         self._started = started
         self._spares = spares
+        self._cold_start = cold_start
 
     async def speak(self, text: str) -> AsyncGenerator[Audio, None]:
         """The speech for a text. Closing the iterator hangs up on the server.
@@ -49,7 +52,11 @@ class Synthesis:
         """
         try:
             async with self._transport.post(
-                self._url, json=self._protocol.body(text), what=WHAT, timeout=self._limit
+                self._url,
+                json=self._protocol.body(text),
+                what=WHAT,
+                timeout=self._limit,
+                cold_start_timeout=self._cold_start,
             ) as answer:
                 self._started(answer.request_id)
                 self._spares.warm()

@@ -82,6 +82,7 @@ class TTS(tts.TTS):
         text_pacing: tts.SentenceStreamPacer | bool = False,
         warm_sockets: int = 1,
         warm_lifetime: float = 300.0,
+        cold_start_timeout: float = 0.0,
         http_session: aiohttp.ClientSession | None = None,
     ) -> None:
         """Describe the deployment and the voice; nothing is dialled yet.
@@ -135,6 +136,9 @@ class TTS(tts.TTS):
                 connection, which costs nothing.
             warm_lifetime: Seconds after :meth:`prewarm` or the last utterance for which they are
                 kept.
+            cold_start_timeout: Seconds to wait for a deployment that is starting: while it refuses
+                as "not ready", and while it says nothing, as Baseten does with one that is scaled
+                to zero. 0 leaves it at ``conn_options``.
             http_session: Session to use in place of LiveKit's.
 
         Raises:
@@ -167,8 +171,8 @@ class TTS(tts.TTS):
             sample_rate=sample_rate,
         )
         checks.check(model, dialect, options)
-        if warm_sockets < 0 or not warm_lifetime >= 0:
-            raise ValueError("warm_sockets and warm_lifetime can't be negative")
+        if warm_sockets < 0 or not warm_lifetime >= 0 or not cold_start_timeout >= 0:
+            raise ValueError("warm_sockets, warm_lifetime and cold_start_timeout can't be negative")
         key = ApiKey.resolve(api_key)
         endpoint = Endpoint.resolve(
             "TTS",
@@ -200,6 +204,7 @@ class TTS(tts.TTS):
         self._opts = options
         self._endpoint = endpoint
         self._transport = Transport(api_key=key, auth_scheme=auth_scheme, http_session=http_session)
+        self._cold_start_timeout = cold_start_timeout
         self._tokenizer = tokenizer if is_given(tokenizer) else None
         self._pacer = tts.SentenceStreamPacer() if text_pacing is True else text_pacing or None
         self._config = SessionConfig(dialect, options)
@@ -217,12 +222,15 @@ class TTS(tts.TTS):
         self._sockets: WarmSockets | None = None
         if over_websocket:
             self._sockets = WarmSockets(
-                dial=functools.partial(_dial, self._transport, endpoint, self._spares),
+                dial=functools.partial(
+                    _dial, self._transport, endpoint, self._spares, cold_start_timeout
+                ),
                 prelude=self._config.current,
                 number=warm_sockets,
                 lifetime=warm_lifetime,
                 keep_alive=dialect.keep_alive,
                 one_shot=dialect.one_shot,
+                cold_start=cold_start_timeout,
             )
         finalizer = weakref.finalize(self, _abandon, self._sockets, self._spares)
         finalizer.atexit = False  # type: ignore[misc]
@@ -351,15 +359,23 @@ class TTS(tts.TTS):
             limit=limit,
             started=started,
             spares=self._spares,
+            cold_start=self._cold_start_timeout,
         )
 
 
 async def _dial(
-    transport: Transport, endpoint: Endpoint, spares: SpareConnections, limit: float
+    transport: Transport,
+    endpoint: Endpoint,
+    spares: SpareConnections,
+    cold_start: float,
+    limit: float,
+    since: float,
 ) -> WebSocket:
     # Takes a spare before it waits for anything; until the next turn of the loop it stays missing.
     spares.warm()
-    return await transport.connect(endpoint, what=WHAT, timeout=limit)
+    return await transport.connect(
+        endpoint, what=WHAT, timeout=limit, cold_start_timeout=cold_start, since=since
+    )
 
 
 def _abandon(sockets: WarmSockets | None, spares: SpareConnections) -> None:

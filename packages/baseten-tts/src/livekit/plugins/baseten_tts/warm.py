@@ -36,22 +36,25 @@ class WarmSockets:
     def __init__(
         self,
         *,
-        dial: Callable[[float], Awaitable[WebSocket]],
+        dial: Callable[[float, float], Awaitable[WebSocket]],
         prelude: Callable[[], Awaitable[str]],
         number: int,
         lifetime: float,
         keep_alive: KeepAlive | None = None,
         one_shot: bool | None = None,
+        cold_start: float = 0.0,
     ) -> None:
         """Nothing is dialled yet.
 
         Args:
-            dial: Opens a connection, in the seconds given.
+            dial: Opens a connection, in the seconds given; those of a cold start are counted from
+                the time given.
             prelude: The configuration to send on it at once; blank for none.
             number: Connections to keep waiting; 0 keeps none.
             lifetime: Seconds after the last utterance for which they are kept.
             keep_alive: How an idle session is kept from ending.
             one_shot: Whether the server takes one utterance a connection, if that is known.
+            cold_start: Seconds for which ``dial`` waits for a deployment that is starting.
         """
         self._dial = dial
         self._prelude = prelude
@@ -59,6 +62,7 @@ class WarmSockets:
         self._lifetime = lifetime
         self._keep_alive = keep_alive
         self.one_shot = one_shot
+        self._cold_start = cold_start
         self._idle: list[Line] = []
         self._tasks: set[asyncio.Future[Any]] = set()
         self._filling: set[asyncio.Task[None]] = set()
@@ -107,24 +111,31 @@ class WarmSockets:
         line = self._pop(prelude)
         if line is None and self._under_way:
             # One on its way is closer than one dialled now, unless it hangs.
+            patience = max(limit / 2, self._cold_start)
             await asyncio.wait(
-                self._under_way, timeout=limit / 2, return_when=asyncio.FIRST_COMPLETED
+                self._under_way, timeout=patience, return_when=asyncio.FIRST_COMPLETED
             )
             line = self._pop(prelude)
         if line is None:
-            line = await self._dial_now(prelude, start + limit - time.monotonic())
+            left = max(limit / 2, start + limit - time.monotonic())
+            line = await self._dial_now(prelude, left, start)
         line.acquire_time = time.monotonic() - start
         self._end_pauses()
         self.warm()
         return line
 
-    async def dial(self, prelude: str, *, limit: float) -> Line:
+    async def dial(self, prelude: str, *, limit: float, since: float | None = None) -> Line:
         """A new connection with this configuration.
+
+        Args:
+            prelude: The configuration.
+            limit: Seconds to wait for it.
+            since: When a cold start began to be waited for; now when None.
 
         Raises:
             APIError: it couldn't be opened.
         """
-        ws = await self._dial(limit)
+        ws = await self._dial(limit, time.monotonic() if since is None else since)
         if prelude:
             try:
                 await ws.send(prelude)
@@ -133,8 +144,8 @@ class WarmSockets:
                 raise
         return Line(ws, prelude, since=time.monotonic())
 
-    async def _dial_now(self, prelude: str, limit: float) -> Line:
-        dialling = asyncio.create_task(self.dial(prelude, limit=limit))
+    async def _dial_now(self, prelude: str, limit: float, since: float) -> Line:
+        dialling = asyncio.create_task(self.dial(prelude, limit=limit, since=since))
         try:
             return await asyncio.shield(dialling)
         except asyncio.CancelledError:
