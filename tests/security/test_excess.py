@@ -88,6 +88,14 @@ def test_a_decoder_survives_excess(name: str, excess: str) -> None:
     assert time.process_time() - start < BOUND
 
 
+def test_a_tool_call_in_very_many_pieces_costs_no_more_than_its_length() -> None:
+    call = {"index": 0, "function": {"name": "f", "arguments": "123456789"}}
+    event = json.dumps({"choices": [{"delta": {"tool_calls": [call]}}]})
+    start = time.process_time()
+    DECODERS["answer"](b"\xff" + f"data: {event}\n\n".encode() * 200_000)
+    assert time.process_time() - start < BOUND
+
+
 @pytest.fixture
 async def sandbox(http_context: None) -> AsyncIterator[Sandbox]:
     chat = Script(SAID, loop=True)
