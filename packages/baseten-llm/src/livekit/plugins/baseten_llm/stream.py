@@ -12,9 +12,8 @@ import openai
 from openai.types.chat import ChatCompletionChunk
 
 from livekit.agents import APIConnectOptions, APIError
-from livekit.agents.llm import ChatContext, Tool
+from livekit.agents.llm import ChatContext, LLMStream as BaseLLMStream, Tool, ToolContext
 from livekit.plugins.baseten_common import ApiKey, timeout
-from livekit.plugins.openai import LLMStream as OpenAILLMStream
 
 from .answers import Answer
 from .beginnings import Beginning
@@ -37,7 +36,7 @@ _AFTER_FINISH = 1.0
 _AFTER_DONE = 0.25
 
 
-class LLMStream(OpenAILLMStream):
+class LLMStream(BaseLLMStream):
     """One answer of a model on Baseten. :meth:`LLM.chat` makes it."""
 
     def __init__(
@@ -52,18 +51,10 @@ class LLMStream(OpenAILLMStream):
         tools: list[Tool],
         conn_options: APIConnectOptions,
     ) -> None:
-        super().__init__(
-            llm,
-            model=request.body["model"],
-            provider_fmt="openai",
-            strict_tool_schema=request.strict_tools,
-            client=client,
-            chat_ctx=chat_ctx,
-            tools=tools,
-            conn_options=conn_options,
-            extra_kwargs={},
-            prompt_cache_breakpoints=request.cache_breakpoints,
-        )
+        super().__init__(llm, chat_ctx=chat_ctx, tools=tools, conn_options=conn_options)
+        self._client = client
+        # To make one costs as much as all else before the request, even of no tools.
+        self._tool_ctx = ToolContext(tools) if tools else None
         self._request = request
         self._key = key
         self._dedicated = dedicated
@@ -166,9 +157,12 @@ class LLMStream(OpenAILLMStream):
             fold_system=request.fold_system,
             cache_breakpoints=request.cache_breakpoints,
         )
-        tools = self._tool_ctx.parse_function_tools("openai", strict=request.strict_tools)
         body = {**request.body, "messages": messages}
-        return {**body, "tools": [_tool(tool) for tool in tools]} if tools else body
+        if self._tool_ctx is not None:
+            tools = self._tool_ctx.parse_function_tools("openai", strict=request.strict_tools)
+            if tools:
+                body["tools"] = [_tool(tool) for tool in tools]
+        return body
 
     def _failure(self, exc: Exception, answer: Answer, waited: float) -> APIError:
         failure = failure_of(
