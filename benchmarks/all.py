@@ -1,6 +1,6 @@
 """All benchmarks, one after the other; figures, tables and pictures go into a folder.
 
-    python benchmarks/all.py --out FOLDER [--short] [--peer PYTHON | --no-peer] [--only NAME ...]
+    python benchmarks/all.py --out FOLDER [--only NAME ...] [--results FILE]
 
 Takes about 18 minutes, and means something only while nothing else runs on the machine. The soak,
 the fuzzing and the capacity model have commands of their own.
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from arena import parser, peer_python
 from process import HERE
@@ -32,26 +33,62 @@ BENCHMARKS = (
 )
 
 
+_BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
+
+
 def summary(folder: Path) -> str:
-    """The targets of all figures in a folder, as a table in Markdown."""
-    lines = ["| Benchmark | Scene | Measure | Target | Figure | Met |", "|---|---|---|---|---|---|"]
-    for name in BENCHMARKS:
-        path = folder / f"{name}.json"
-        found = json.loads(path.read_text()) if path.exists() else {"targets": []}
-        for target in found["targets"]:
-            measure = found["measures"][target["measure"]]
-            figure, limit = (f"{target[k]:,.{measure['digits']}f}" for k in ("figure", "limit"))
-            lines.append(
-                f"| `{name}` | {target['scene']} | {measure['title']} | {target['text']}: {limit} "
-                f"{measure['unit']} | {figure} | {'yes' if target['met'] else '**no**'} |"
+    """What was aimed at and what was found, out of a folder of figures, as Markdown."""
+    lines = [
+        "| Benchmark | Measure | Scene | Bare | Ours | Peer | Target | Met |",
+        "|---|---|---|---:|---:|---:|---|---|",
+    ]
+    found = [
+        json.loads(path.read_text())
+        for name in BENCHMARKS
+        if (path := folder / f"{name}.json").exists()
+    ]
+    for report in found:
+        aims: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for target in report["targets"]:
+            aims.setdefault((target["measure"], target["scene"]), []).append(target)
+        order = list(report["measures"])
+        for (measure, scene), targets in sorted(aims.items(), key=lambda a: order.index(a[0][0])):
+            told = report["measures"][measure]
+            medians = (
+                f"{client[measure]['median']:,.{told['digits']}f}" if measure in client else "–"
+                for kind in ("bare", "ours", "peer")
+                for client in [report["scenes"][scene].get(kind, {})]
             )
+            lines.append(
+                f"| `{report['benchmark']}.py` | {told['title']}, {told['unit']} | {scene} | "
+                f"{' | '.join(medians)} | {'; '.join(t['text'] for t in targets)} | "
+                f"{'; '.join('yes' if t['met'] else '**no**' for t in targets)} |"
+            )
+    dates = sorted({report["date"] for report in found})
+    machines = {json.dumps(report["machine"] | {"load": 0}) for report in found}
+    for machine in map(json.loads, sorted(machines)):
+        lines += [
+            "",
+            f"{' and '.join(dates)}, {machine['cpus']} CPUs, {machine['system']}, Python "
+            f"{machine['python']}, livekit-agents {machine['livekit-agents']}.",
+        ]
     return "\n".join(lines) + "\n"
+
+
+def put(table: str, path: Path) -> None:
+    """Put a table in the place of the one in a document."""
+    before, begin, rest = path.read_text(encoding="utf-8").partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end:
+        raise SystemExit(f"{path} has no place for the figures")
+    path.write_text(f"{before}{begin}\n{table}{end}{after}", encoding="utf-8")
 
 
 def main() -> int:
     options = parser(__doc__)
     options.add_argument("--out", type=Path, required=True, help="where everything goes")
     options.add_argument("--only", nargs="+", choices=BENCHMARKS, help="just these")
+    options.add_argument("--results", type=Path, help="a document to put the table into")
     args = options.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     common = ["--short"] if args.short else []
@@ -71,6 +108,8 @@ def main() -> int:
         failed += [name] if done.returncode else []
     table = summary(args.out)
     (args.out / "summary.md").write_text(table, encoding="utf-8")
+    if args.results:
+        put(table, args.results)
     print(table)
     return 1 if failed else 0
 

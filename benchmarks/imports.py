@@ -1,6 +1,6 @@
 """How much longer a program takes to start when it imports a component besides livekit-agents.
 
-    python benchmarks/imports.py [--rounds 12]
+    python benchmarks/imports.py [--rounds 5]
 
 Each import is made in a fresh interpreter, which first imports ``livekit.agents`` and then the
 component, and times both: the pair shares all that a machine does to it. In between the garbage of
@@ -59,7 +59,7 @@ def measure(python: str, scene: str) -> dict[str, float]:
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("--rounds", type=int, default=12)
+    options.add_argument("--rounds", type=int, default=5)
     args = options.parse_args()
     report = Report(
         "imports",

@@ -1,6 +1,6 @@
 """What the LLM costs over the bare ``openai`` client: time to the first token, CPU per token.
 
-    python benchmarks/llm.py [--answers 32] [--tokens 300] [--round-trip 0.04]
+    python benchmarks/llm.py [--answers 24] [--tokens 300] [--round-trip 0.04]
 
 Scenes: all tokens at once; one each 5 ms; the same after a dialogue of 61 messages; and over a link
 with a round trip and TLS. Connections are open already. Besides the usual clients there is
@@ -18,7 +18,7 @@ PER_ROUND = 4
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("--answers", type=int, default=32, help="per client and scene")
+    options.add_argument("--answers", type=int, default=24, help="per client and scene")
     options.add_argument("--tokens", type=int, default=300, help="of an answer")
     options.add_argument("--round-trip", type=float, default=0.04, help="seconds")
     args = options.parse_args()
@@ -33,7 +33,7 @@ def main() -> None:
     # Scene: name of the server, tokens, messages.
     scenes = {
         "burst": ("burst", args.tokens, 1),
-        "paced": ("paced", min(args.tokens, 100), 1),
+        "paced": ("paced", min(args.tokens, 60), 1),
         "long": ("paced", 5, 61),
         "far": ("far", 5, 1),
     }

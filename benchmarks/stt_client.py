@@ -1,7 +1,7 @@
 """Clients of streaming speech-to-text, in processes of their own; see :mod:`arena`.
 
-Run with the kind of client: ``bare``, ``ours``, ``peer``, or ``room``, which takes audio and does
-nothing with it. It also runs in the environment of the peer.
+Run with the kind of client: ``bare``, ``ours``, ``peer``, ``floor`` (see :mod:`floor`), or ``room``,
+which takes audio and does nothing with it. It also runs in the environment of the peer.
 """
 
 from __future__ import annotations
@@ -190,6 +190,11 @@ def connect(session: aiohttp.ClientSession, url: str, key: str, model: str, inte
         return Room
     if KIND == "bare":
         return lambda hear, **more: Bare(session, url, key, model, interval, hear, **more)
+    if KIND == "floor":
+        from floor import FloorSTT
+
+        least = FloorSTT(lambda hear: Bare(session, url, key, model, interval, hear))
+        return lambda hear, **more: Plugin(least, hear)
     if KIND == "peer":
         from livekit.plugins.baseten import STT  # the published one, by its interpreter
     else:

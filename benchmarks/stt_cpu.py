@@ -6,7 +6,8 @@ All streams of a client are in one process and hear speech in real time, in piec
 16 kHz. The server answers to a beat (``metronome.py``), a partial a second and a final each three:
 the sandbox, which recognises what it hears, is too slow for 500 streams on a small machine. CPU is
 that of the client's process alone, once all streams are open and have heard something. ``room`` is
-what giving out the audio costs without any client; it is in all other figures too.
+what giving out the audio costs without any client; it is in all other figures too. ``floor`` is the
+bare client inside of LiveKit's own classes and nothing else (``floor.py``).
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ def main() -> None:
         tape.write_bytes(random.Random(1).randbytes(2 * 16000 * 6))
         url = arena.server().do("metronome")
         clients = arena.clients("stt_client.py")
+        if not args.short:
+            clients["floor"] = arena.client("stt_client.py", "floor")
         clients["room"] = arena.client("stt_client.py", "room")
         for streams in [2] if args.short else args.streams:
             scene = f"{streams} stream{'s' * (streams > 1)}"

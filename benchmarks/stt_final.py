@@ -1,8 +1,8 @@
 """Time from the end of a speaker's words to the final transcript.
 
-    python benchmarks/stt_final.py [--turns 8] [--streams 4] [--rounds 2]
+    python benchmarks/stt_final.py [--turns 3] [--streams 6] [--rounds 2]
 
-Each turn is 1.7 s of words in real time; then the room goes on silent. Ours is told that the speaker
+Each turn is 1.1 s of words in real time; then the room goes on silent. Ours is told that the speaker
 stopped (``flush()``, as a session does it when its own turn detection says so) and makes the server
 end the turn: with a burst of silent frames (Whisper) or a commit (Qwen3-ASR). ``bare`` sends the very
 same. The published plugin doesn't declare that it can be flushed, so a session never does; it gets
@@ -24,8 +24,8 @@ MODELS = {"whisper": "whisper1", "qwen3-asr": "qwenasr1"}
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("--turns", type=int, default=8, help="of each stream and round")
-    options.add_argument("--streams", type=int, default=4, help="at once")
+    options.add_argument("--turns", type=int, default=3, help="of each stream and round")
+    options.add_argument("--streams", type=int, default=6, help="at once")
     options.add_argument("--rounds", type=int, default=2)
     args = options.parse_args()
     report = Report(
@@ -35,7 +35,7 @@ def main() -> None:
     )
     with Arena(args) as arena, tempfile.TemporaryDirectory() as folder:
         tape = Path(folder) / "tape"
-        tape.write_bytes(say(WORDS[:1] if args.short else WORDS[:6]))
+        tape.write_bytes(say(WORDS[:1] if args.short else WORDS[:4]))
         server = arena.server().do("sandbox", name="near", words=WORDS)
         clients = arena.clients("stt_client.py")
         for model, deployment in MODELS.items():

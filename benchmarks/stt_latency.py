@@ -22,7 +22,7 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--streams", type=int, nargs="+", default=[1, 100])
     options.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
-    options.add_argument("--rounds", type=int, default=2)
+    options.add_argument("--rounds", type=int, default=1)
     args = options.parse_args()
     report = Report(
         "stt_latency",

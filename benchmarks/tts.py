@@ -55,7 +55,7 @@ def main() -> None:
         notes=[f"a pause of {args.pause} s after each utterance"],
     )
     head_start = 0.6
-    counts = {"ours": args.utterances // ROUNDS, "peer": 8, "bare": 6}
+    counts = {"ours": args.utterances // ROUNDS, "peer": 5, "bare": 3}
     if args.short:
         counts = dict.fromkeys(counts, 1)
         args.pause, head_start = 0.05, 0.4

@@ -1,6 +1,6 @@
 """Clients of text-to-speech, in processes of their own; see :mod:`arena`.
 
-Run with the kind of client: ``bare``, ``ours`` or ``peer``. It also runs in the environment of the
+Run with the kind of client: ``bare``, ``ours``, ``peer`` or ``floor`` (see :mod:`floor`). It also runs in the environment of the
 peer.
 """
 
@@ -111,8 +111,15 @@ class Plugin:
     """A LiveKit plugin, fed as an LLM feeds it."""
 
     def __init__(self, url: str, key: str, way: str, **more: Any) -> None:
-        from livekit.agents import tts as agents_tts
+        from livekit.agents import tts as agents_tts, utils
 
+        if KIND == "floor":
+            from floor import FloorTTS
+
+            bare = BareSocket if url.startswith("ws") else BareRequest
+            session = utils.http_context.http_session()
+            self._tts = self._speaker = FloorTTS(lambda: bare(session, url, key, way))
+            return
         if KIND == "peer":
             from livekit.plugins.baseten import TTS  # the published one, by its interpreter
         else:
