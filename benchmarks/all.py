@@ -2,7 +2,7 @@
 
     python benchmarks/all.py --out FOLDER [--only NAME ...] [--results FILE]
 
-Takes about 18 minutes, and means something only while nothing else runs on the machine. The soak,
+Takes about 20 minutes, and means something only while nothing else runs on the machine. The soak,
 the fuzzing and the capacity model have commands of their own.
 """
 

@@ -1,6 +1,6 @@
 """How many live Whisper sessions the sandbox keeps up with on this machine.
 
-    python benchmarks/sandbox.py [--sessions 1 2 4] [--seconds 30] [--moonshine]
+    python benchmarks/sandbox.py [--sessions 1 2] [--seconds 20] [--moonshine]
 
 Each session sends recorded human speech as a microphone does, 32 ms of audio every 32 ms, and waits
 for what is heard. Shown is how long after the end of a turn its final came, and how late the last
@@ -109,8 +109,8 @@ async def measure(server: dict[str, Any], count: int, seconds: float) -> list[He
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("--sessions", type=int, nargs="+", default=[1, 2, 4])
-    options.add_argument("--seconds", type=float, default=30.0, help="of audio a session")
+    options.add_argument("--sessions", type=int, nargs="+", default=[1, 2])
+    options.add_argument("--seconds", type=float, default=20.0, help="of audio a session")
     options.add_argument("--moonshine", action="store_true", help="Moonshine in place of Whisper")
     args = options.parse_args()
     args.no_peer = True  # there is none

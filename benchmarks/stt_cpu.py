@@ -1,6 +1,6 @@
 """CPU that a client of streaming Whisper costs per second of audio, with 1, 100 and 500 streams.
 
-    python benchmarks/stt_cpu.py [--streams 1 100 500] [--seconds 8] [--rounds 3]
+    python benchmarks/stt_cpu.py [--streams 1 100 500] [--seconds 5] [--rounds 2]
 
 All streams of a client are in one process and hear speech in real time, in pieces of 50 ms at
 16 kHz. The server answers to a beat (``metronome.py``), a partial a second and a final each three:
@@ -23,8 +23,8 @@ from report import Measure, Report
 def main() -> None:
     options = parser(__doc__)
     options.add_argument("--streams", type=int, nargs="+", default=[1, 100, 500])
-    options.add_argument("--seconds", type=float, default=8.0, help="of each measurement")
-    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
+    options.add_argument("--rounds", type=int, default=2)
     args = options.parse_args()
     seconds = 0.5 if args.short else args.seconds
     report = Report(

@@ -1,6 +1,6 @@
 """Memory that an open stream of speech-to-text takes, with all the audio it has to keep.
 
-    python benchmarks/stt_memory.py [--streams 200] [--seconds 70]
+    python benchmarks/stt_memory.py [--streams 200] [--seconds 65]
 
 The worst case: the server is alive but never answers, so no audio is ever confirmed, and each stream
 keeps as much as it ever does (60 s with the default options) in case that the connection breaks.
@@ -23,7 +23,7 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--streams", type=int, default=200)
     options.add_argument("--traced", type=int, default=20, help="streams that are traced")
-    options.add_argument("--seconds", type=float, default=70.0, help="that they are open")
+    options.add_argument("--seconds", type=float, default=65.0, help="that they are open")
     args = options.parse_args()
     streams, traced = (5, 2) if args.short else (args.streams, args.traced)
     report = Report(
@@ -43,7 +43,7 @@ def main() -> None:
         )
         for scene, mute in scenes.items():
             url = process.do("metronome", mute=mute)
-            seconds = args.seconds if mute else min(20.0, args.seconds)
+            seconds = args.seconds if mute else min(10.0, args.seconds)
             # No two measurements share a process: memory that was freed isn't given back. They do
             # share the time, since only memory is measured.
             running = []

@@ -1,6 +1,6 @@
 """How long a stream goes without a new word when its connection is reset while somebody speaks.
 
-    python benchmarks/stt_recovery.py [--resets 8] [--round-trip 0.04]
+    python benchmarks/stt_recovery.py [--resets 5] [--round-trip 0.04]
 
 Numbered words are spoken without a pause over a link with a round trip and TLS. At a moment that
 differs each time the connection is reset (TCP RST). Shown is the longest time between two words that
@@ -24,11 +24,11 @@ from tapes import WORDS, say
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("--resets", type=int, default=8)
+    options.add_argument("--resets", type=int, default=5)
     options.add_argument("--round-trip", type=float, default=0.04, help="seconds")
     args = options.parse_args()
     choice = random.Random(3)
-    words = WORDS[: 4 if args.short else 20]
+    words = WORDS[: 4 if args.short else 15]
     report = Report(
         "stt_recovery",
         "Reset while somebody speaks (Whisper)",
@@ -47,7 +47,7 @@ def main() -> None:
             "sandbox", name="far", words=WORDS, tls=True, round_trip=args.round_trip
         )
         clients = arena.clients("stt_client.py", SSL_CERT_FILE=server["certificate"])
-        scenes = {"calm": 2, "reset": args.resets}
+        scenes = {"calm": 1, "reset": args.resets}
         if args.short:
             del scenes["calm"]
         for scene, rounds in scenes.items():
@@ -56,7 +56,7 @@ def main() -> None:
                 if scene == "reset":
                     if kind == next(iter(clients)) or not moment:
                         moment = choice.randrange(
-                            20 if args.short else 30, 30 if args.short else 120
+                            20 if args.short else 30, 30 if args.short else 100
                         )
                     fault = {"do": "reset", "on": "receive", "kind": "binary", "after": moment}
                     process.do("faults", name="far", plan=[fault])
