@@ -20,13 +20,12 @@ from livekit.agents.utils import is_given
 from livekit.plugins.baseten_common import ApiKey, AuthScheme
 from livekit.plugins.openai import LLM as OpenAILLM
 
-from .client import baseten_client
+from .client import baseten_client, close_when_dropped
 from .conversations import Conversations
-from .failures import failure_of
 from .log import logger
 from .models import DEFAULT_MODEL, Family, LLMModels, ReasoningEffort, family_of, replacement_for
 from .requests import Options, check_fields, named_choice, strict_format
-from .served import LIST_TIMEOUT, Served
+from .served import Served
 from .stream import LLMStream
 from .targets import Target
 
@@ -253,6 +252,7 @@ class LLM(OpenAILLM):
                 auth_scheme=auth_scheme,
                 max_retries=max_retries or 0,
             )
+            close_when_dropped(self, used)
         super().__init__(
             model=named,
             client=client or used,
@@ -360,16 +360,7 @@ class LLM(OpenAILLM):
         Raises:
             APIError: the listing failed, or took more than 30 seconds.
         """
-        return [*(await self._ask_served()).names]
-
-    async def _ask_served(self) -> Served:
-        try:
-            return await Served.ask(self._client)
-        except Exception as exc:
-            failure = failure_of(
-                exc, model=self.model, dedicated=True, seconds=LIST_TIMEOUT, key=self._key
-            )
-        raise failure
+        return [*(await Served.ask(self._client, key=self._key)).names]
 
     async def _prewarm_impl(self) -> None:
         if self._options.wake and self._target.endpoint is not None:
@@ -377,7 +368,7 @@ class LLM(OpenAILLM):
             await self._client.post(url, cast_to=httpx.Response)
             return
         try:
-            served = await self._ask_served()
+            served = await Served.ask(self._client, key=self._key)
         except APIStatusError as refused:
             # Any answer leaves a connection to reuse; a refused key is worth telling early.
             if refused.status_code in (401, 403):

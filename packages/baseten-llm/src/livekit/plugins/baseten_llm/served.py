@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 import openai
 
+from livekit.plugins.baseten_common import ApiKey
+
+from .failures import failure_of
 from .models import family_of
 
-__all__ = ["LIST_TIMEOUT", "Served"]
+__all__ = ["Served"]
 
-LIST_TIMEOUT = 30.0
-"""Seconds to wait for the list."""
+_TIMEOUT = 30.0
 
 
 @dataclass(frozen=True)
@@ -26,14 +28,23 @@ class Served:
     names: dict[str, str]
 
     @classmethod
-    async def ask(cls, client: openai.AsyncClient) -> Served:
+    async def ask(cls, client: openai.AsyncClient, *, key: ApiKey | None) -> Served:
         """Ask for the list, which costs no token.
 
+        Args:
+            client: Asks.
+            key: The API key, to be kept out of an error's message.
+
         Raises:
-            Exception: whatever the client raises, or reading its answer.
+            APIError: the listing failed, or took more than 30 seconds.
         """
-        page = await client.models.list(timeout=LIST_TIMEOUT)
-        return cls({model.id: str(getattr(model, "root", None) or model.id) for model in page.data})
+        try:
+            page = await client.models.list(timeout=_TIMEOUT)
+            return cls({m.id: str(getattr(m, "root", None) or m.id) for m in page.data})
+        except Exception as exc:
+            # A 404 is no model's here, so it is told as that of any server.
+            failure = failure_of(exc, model="", dedicated=True, seconds=_TIMEOUT, key=key)
+        raise failure
 
     def starts_thinking(self, model: str) -> bool | None:
         """Whether a model's answers begin inside its reasoning, as far as its true name tells.
