@@ -16,6 +16,7 @@ import random
 import statistics
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from arena import Arena, parser
 from report import Measure, Report
@@ -51,14 +52,13 @@ def main() -> None:
         if args.short:
             del scenes["calm"]
         for scene, rounds in scenes.items():
-            moment = 0
-            for _, kind, client in arena.turns(clients, rounds):
+            # The same for all clients of a round.
+            first, last = (20, 30) if args.short else (30, 100)
+            moments = [choice.randrange(first, last) for _ in range(rounds)]
+            for number, kind, client in arena.turns(clients, rounds):
                 if scene == "reset":
-                    if kind == next(iter(clients)) or not moment:
-                        moment = choice.randrange(
-                            20 if args.short else 30, 30 if args.short else 100
-                        )
-                    fault = {"do": "reset", "on": "receive", "kind": "binary", "after": moment}
+                    fault: dict[str, Any] = {"do": "reset", "on": "receive", "kind": "binary"}
+                    fault["after"] = moments[number]
                     process.do("faults", name="far", plan=[fault])
                 told = client.do(
                     "recover",
