@@ -12,6 +12,7 @@ _COLOURS = {"ours": "#2563c9", "peer": "#d9822b", "bare": "#8a8f98"}
 _OTHERS = ("#5b9a68", "#8d6cab", "#b0574f")
 _LEFT, _PLOT, _RIGHT = 210, 470, 110
 _BAR, _GAP = 15, 4
+_HALO = 'paint-order="stroke" stroke="#fff" stroke-width="4"'
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ def _panel(panel: Panel, top: float, colours: Mapping[str, str]) -> tuple[list[s
     y += 14
     for group in panel.groups:
         begin = y
+        labels = []  # above the target's line, with a halo
         for number, (client, value) in enumerate(group.bars.items()):
             if number == 0:
                 parts.append(_text(12, y + _BAR - 3, group.name))
@@ -71,7 +73,7 @@ def _panel(panel: Panel, top: float, colours: Mapping[str, str]) -> tuple[list[s
                 f'<rect x="{_LEFT}" y="{y:.1f}" width="{width:.1f}" height="{_BAR}" fill="{colour}"/>'
             )
             label = f"{value:,.{panel.digits}f}"
-            parts.append(_text(_LEFT + width + 5, y + _BAR - 3, label))
+            labels.append(_text(_LEFT + width + 5, y + _BAR - 3, label, more=_HALO))
             parts.append(
                 _text(
                     _LEFT - 6, y + _BAR - 3, client, size=11, more='text-anchor="end" fill="#555"'
@@ -89,6 +91,7 @@ def _panel(panel: Panel, top: float, colours: Mapping[str, str]) -> tuple[list[s
             more = f'text-anchor="{anchor}" fill="#b3261e"'
             parts.append(_text(x, y, f"target: {group.text}", size=10, more=more))
             y += 4
+        parts += labels
         y += 10
     return parts, y + 6
 
