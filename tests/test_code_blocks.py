@@ -282,7 +282,7 @@ COMMANDS: list[tuple[str, str | Callable[..., None]]] = [
     (r"uv run --group docs (mkdocs) .*", lambda _: None),  # tests/test_docs.py builds the site
     # minutes; .ci/run has the first
     (r"python (\.ci/(?:packages|matrix)\.py.*)", exists),
-    (r"(?:uv run --with atheris )?python (benchmarks/.*)", exists),
+    (r"(?:uv run (?:--with atheris )?)?python (benchmarks/.*)", exists),
     # names that are published only with a release; .ci/packages.py installs their wheels
     (r"pip install ((?:'|\"|)livekit-plugins-baseten.*)", is_ours),
     # an account at Baseten; tests/truss runs both trusses in Baseten's server
