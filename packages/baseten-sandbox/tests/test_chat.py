@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import io
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -58,16 +59,18 @@ async def serving(server: ChatServer) -> AsyncIterator[str]:
     async def route(http: web.Request) -> web.StreamResponse:
         return await server.handle(http, route=http.match_info["route"])
 
-    app = web.Application()
+    app = web.Application(client_max_size=100 * 1024 * 1024)
     app.router.add_route("*", "/v1/{route:.*}", route)
     async with TestServer(app) as running:
         yield str(running.make_url("/v1"))
 
 
 async def post(base: str, body: Any, **options: Any) -> tuple[int, str]:
+    # A file, since aiohttp warns of large bodies that are bytes.
+    data = io.BytesIO(json.dumps(body).encode())
     async with (
         aiohttp.ClientSession() as client,
-        client.post(f"{base}/chat/completions", json=body, **options) as response,
+        client.post(f"{base}/chat/completions", data=data, **options) as response,
     ):
         return response.status, await response.text()
 
@@ -144,6 +147,28 @@ async def test_refuses_what_baseten_refuses(wrong: dict[str, Any]) -> None:
     status, body = await ask(rules(), request(**wrong))
     assert status == 400
     assert json.loads(body)["error"]
+
+
+def pictures(*urls: str) -> dict[str, Any]:
+    parts = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+    return {
+        "model": "moonshotai/Kimi-K2.6",
+        "messages": [{"role": "user", "content": parts}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("urls", "status"),
+    [
+        (["https://a/b"] * 96, 200),
+        (["https://a/b"] * 97, 400),
+        (["http://a/b"], 400),
+        (["data:image/png;base64," + "A" * 5 * 1024 * 1024], 400),
+    ],
+    ids=["most", "too many", "unencrypted", "too large"],
+)
+async def test_images_are_taken_within_bounds(urls: list[str], status: int) -> None:
+    assert (await ask(rules(), request(**pictures(*urls))))[0] == status
 
 
 async def test_unknown_model_is_not_found() -> None:

@@ -120,6 +120,8 @@ async def test_a_model_scaled_to_zero_parks_callers_until_it_is_up(
 ) -> None:
     asleep = dataclasses.replace(sandbox.deployment("orpheus1"), state="asleep", cold_start=0.1)
     sandbox.deploy(asleep)
+    async with client.get(sandbox.url("orpheus1", "wake")) as asked:
+        assert asked.status == 405
     async with client.post(sandbox.url("orpheus1", "wake")) as woken:
         assert woken.status == 202
     async with client.post(sandbox.tts_endpoint, json={"prompt": "hi"}) as answer:

@@ -272,6 +272,8 @@ class Gateway:
                 400, f"Invalid websocket path: {target.route}", code="client_error"
             )
         if target.route == "wake":
+            if request.method != "POST":
+                return error_response(405, "Method Not Allowed")
             self._waking.setdefault(deployment.host, asyncio.get_running_loop().time())
             return web.json_response({}, status=202)
         if deployment.state == "loading":

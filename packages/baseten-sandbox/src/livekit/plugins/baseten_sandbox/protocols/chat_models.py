@@ -17,6 +17,8 @@ Thinking = Literal["on", "on-request", "never"]
 ThinkingField = Literal["reasoning_content", "reasoning", "tags", "orphan-tag"]
 
 _ALL_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+_MOST_IMAGES = 96
+_LARGEST_IMAGE = 5 * 1024 * 1024  # characters of base64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +56,19 @@ class ChatModel:
         effort = request.get("reasoning_effort")
         if effort is not None and effort not in self.efforts:
             return f"reasoning_effort: {self.slug} takes {', '.join(self.efforts)}"
+        images = 0
         for position, message in enumerate(request["messages"]):
             if message["role"] == "system" and position and not self.late_system:
                 return f"messages.{position}: System message must be at the beginning."
             parts = message.get("content")
-            if isinstance(parts, list) and not self.images and any(map(_is_image, parts)):
+            found = [part for part in parts if _is_image(part)] if isinstance(parts, list) else []
+            if found and not self.images:
                 return f"messages.{position}: {self.slug} doesn't take images"
+            images += len(found)
+            if images > _MOST_IMAGES:
+                return f"messages.{position}: more than {_MOST_IMAGES} images"
+            if any(len(part["image_url"]["url"]) > _LARGEST_IMAGE for part in found):
+                return f"messages.{position}: an image is larger than 5 MB"
         return None
 
 

@@ -49,7 +49,7 @@ _IMAGE_PART = _closed(
     type={"const": "image_url"},
     image_url=_closed(
         ("url",),
-        url={"type": "string", "pattern": "^(https?://|data:image/)"},
+        url={"type": "string", "pattern": "^(https://|data:image/)"},
         detail={"enum": ["auto", "low", "high"]},
     ),
 )
