@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 from hypothesis import given, strategies as st
 
@@ -169,6 +171,14 @@ def test_arguments_then_the_component_s_variables_then_the_general_one(
     assert str(given_url) == "wss://arg.example/"
     with pytest.raises(ValueError, match="blank"):
         Endpoint.resolve("STT", model_id="")
+
+
+@pytest.mark.parametrize("component", ["STT", "TTS"])
+def test_what_is_missing_names_all_that_would_do(component: Literal["STT", "TTS"]) -> None:
+    told = str(Endpoint.missing(component))
+    for name in ("MODEL_ENDPOINT", "MODEL_ID", "CHAIN_ID"):
+        assert f"BASETEN_{component}_{name}" in told
+        assert f"{name.lower()}=" in told
 
 
 @given(st.text(max_size=80))

@@ -18,20 +18,17 @@ https://docs.baseten.co/deployment/regional-environments.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 from dataclasses import dataclass, field
 from typing import Literal
-from urllib.parse import SplitResult, urlsplit
 
-__all__ = ["Endpoint", "Route", "check_url", "is_loopback"]
+from .urls import HOST, check_environment, check_id, check_url
+
+__all__ = ["Endpoint", "Route"]
 
 Route = Literal["predict", "run_remote", "websocket", "wake", "sync/v1"]
 
-_HOST = "api.baseten.co"
-_ID = re.compile(r"[A-Za-z0-9]+")
-_ENVIRONMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _NAME = r"(?P<kind>model|chain)-(?P<id>[A-Za-z0-9]+)(?:-(?P<region>[A-Za-z0-9_-]+))?"
 _LABEL = re.compile(_NAME, re.IGNORECASE)
 # A local stand-in for Baseten has one host for all, so there the label opens the path.
@@ -41,79 +38,6 @@ _TARGET = re.compile(
     r"|(?P<development>development)|(?P<production>production))(?=/|$)"
 )
 _ROUTE = re.compile(r"/(?P<route>predict|run_remote|websocket|wake|sync(?:/.*)?)/?")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address stays on this machine."""
-    host = host.rstrip(".").lower()
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def check_url(url: str) -> SplitResult:
-    """Check a full URL that a user gave, and take it apart.
-
-    Raises:
-        ValueError: not an ``https``, ``wss``, or loopback ``http``/``ws`` URL; with credentials,
-            white space or control characters in it; or with a placeholder left unfilled.
-    """
-    if not url or url != url.strip() or not url.isprintable() or " " in url:
-        raise ValueError(
-            f"the endpoint URL is blank, or has white space or control characters: {url!r}"
-        )
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        _ = parts.port
-    except ValueError as e:
-        raise ValueError(f"the endpoint isn't a URL ({e})") from None
-    if parts.username is not None or parts.password is not None:
-        raise ValueError(
-            "the endpoint URL holds credentials; pass the key as api_key= or BASETEN_API_KEY"
-        )
-    if parts.scheme not in ("https", "wss", "http", "ws") or not host:
-        raise ValueError(
-            "the endpoint must be a full URL, such as "
-            f"wss://model-abcd1234.{_HOST}/environments/production/websocket; got {url!r}"
-        )
-    if "{" in url or "}" in url:
-        raise ValueError(f"the endpoint URL has a placeholder left in it: {url!r}")
-    if parts.scheme in ("http", "ws") and not is_loopback(host):
-        raise ValueError(
-            f"{parts.scheme}:// to {host} is refused: the API key would cross the network "
-            f"unencrypted. Use {parts.scheme}s://"
-        )
-    if parts.fragment:
-        raise ValueError("the endpoint URL has a fragment (#...), which is never sent")
-    return parts
-
-
-def _check_id(value: str, name: str) -> str:
-    if _ID.fullmatch(value):
-        return value
-    shown = "it is blank" if not value.strip() else f"got {value!r}"
-    if "://" in value:
-        hint = "a full URL goes into model_endpoint="
-    elif value.startswith(("model-", "chain-")):
-        hint = f"leave out the {value[:6]!r} in front"
-    else:
-        hint = "it stands in the deployment's URL on the Baseten dashboard"
-    raise ValueError(
-        f"{name} must be letters and digits only, such as 'abcd1234'; {shown} ({hint})"
-    )
-
-
-def _check_environment(value: str) -> str:
-    if not _ENVIRONMENT.fullmatch(value):
-        raise ValueError(
-            "environment must be a name of letters, digits, '-' and '_', such as 'production'; "
-            f"got {value!r}"
-        )
-    return value
 
 
 @dataclass(frozen=True)
@@ -148,11 +72,11 @@ class Endpoint:
         if self.kind == "custom":
             check_url(self.url)
             return
-        _check_id(self.id, f"{self.kind}_id")
+        check_id(self.id, f"{self.kind}_id")
         if self.deployment_id:
-            _check_id(self.deployment_id, "deployment_id")
+            check_id(self.deployment_id, "deployment_id")
         if self.environment:
-            _check_environment(self.environment)
+            check_environment(self.environment)
         if sum((bool(self.environment), bool(self.deployment_id), self.development)) != 1:
             raise ValueError("name one of environment, deployment_id and development")
         if self.regional and not self.environment:
@@ -197,7 +121,7 @@ class Endpoint:
         if environment is None:
             environment = "" if deployment_id or development else "production"
         elif not environment:
-            _check_environment(environment)
+            check_environment(environment)
         return cls(
             kind=kind,
             id=id.strip(),
@@ -212,15 +136,15 @@ class Endpoint:
         """Read a full URL. One that isn't in a form of Baseten's is kept as ``custom``.
 
         Raises:
-            ValueError: the URL can't be used at all; see :func:`check_url`.
+            ValueError: the URL can't be used at all; see :func:`.check_url`.
         """
         parts = check_url(url)
         custom = cls(kind="custom", url=url)
         host = parts.hostname or ""
         scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
         origin, path = f"{scheme}://{parts.netloc}", parts.path
-        if host.endswith(f".{_HOST}"):
-            label = _LABEL.fullmatch(host[: -len(_HOST) - 1])
+        if host.endswith(f".{HOST}"):
+            label = _LABEL.fullmatch(host[: -len(HOST) - 1])
         else:
             label = _PATH_LABEL.match(path)
             if label:
@@ -299,6 +223,16 @@ class Endpoint:
             return cls._target("chain", chain_id, **target)  # type: ignore[arg-type]
         return None
 
+    @staticmethod
+    def missing(component: Literal["STT", "TTS"]) -> ValueError:
+        """What to raise where :meth:`resolve` finds none and there is no other place to call."""
+        variable = f"BASETEN_{component}_"
+        return ValueError(
+            "no deployment is named: pass model_endpoint=, model_id= or chain_id=, or set "
+            f"{variable}MODEL_ENDPOINT, {variable}MODEL_ID, {variable}CHAIN_ID or "
+            "BASETEN_MODEL_ENDPOINT"
+        )
+
     @property
     def is_websocket(self) -> bool:
         """Whether the URL given is a ``ws://`` or ``wss://`` one."""
@@ -315,7 +249,7 @@ class Endpoint:
         origin = self.origin
         if not origin:
             region = f"-{self.environment}" if self.regional else ""
-            origin = f"https://{self.kind}-{self.id}{region}.{_HOST}"
+            origin = f"https://{self.kind}-{self.id}{region}.{HOST}"
         if route == "websocket":
             origin = "ws" + origin[len("http") :]
         if self.regional:

@@ -202,10 +202,7 @@ class STT(stt.STT):
             "STT", model_endpoint=model_endpoint, model_id=model_id, chain_id=chain_id, **target
         )
         if endpoint is None:
-            raise ValueError(
-                "no speech-to-text deployment is named: pass model_endpoint=, model_id= or "
-                "chain_id=, or set BASETEN_STT_MODEL_ENDPOINT (or BASETEN_MODEL_ENDPOINT)"
-            )
+            raise Endpoint.missing("STT")
         self._batch: Endpoint | None = None
         if batch_endpoint is not None:
             self._batch = Endpoint.parse(batch_endpoint)

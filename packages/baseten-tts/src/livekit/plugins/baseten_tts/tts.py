@@ -185,11 +185,7 @@ class TTS(tts.TTS):
             regional=regional,
         )
         if endpoint is None:
-            raise ValueError(
-                "the deployment is missing: pass model_endpoint, model_id or chain_id, or set "
-                "BASETEN_TTS_MODEL_ENDPOINT, BASETEN_TTS_MODEL_ID, BASETEN_TTS_CHAIN_ID or "
-                "BASETEN_MODEL_ENDPOINT"
-            )
+            raise Endpoint.missing("TTS")
         over_websocket = checks.over_websocket(model, dialect, endpoint, transport)
         super().__init__(
             capabilities=tts.TTSCapabilities(

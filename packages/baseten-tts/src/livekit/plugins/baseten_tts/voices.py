@@ -175,7 +175,7 @@ class _Desk:
             "TTS", model_endpoint=model_endpoint, model_id=model_id, chain_id=chain_id
         )
         if endpoint is None:
-            raise ValueError("the deployment is missing: pass model_endpoint, model_id or chain_id")
+            raise Endpoint.missing("TTS")
         self._endpoint = endpoint
         self._key = ApiKey.resolve(api_key)
         self._scheme = auth_scheme
