@@ -32,6 +32,7 @@ class Metronome:
     def __init__(self, *, mute: bool = False) -> None:
         self._mute = mute
         self._runner: web.AppRunner | None = None
+        self._connections = 0
 
     async def start(self) -> str:
         """Listen; the URL."""
@@ -57,6 +58,9 @@ class Metronome:
         every = max(1, round(streaming["partial_transcript_interval_s"] / _FRAME))
         partials = streaming["enable_partial_transcripts"]
         turn, speech, over = (round(s / _FRAME) for s in (_TURN, _SPEECH, _SPEECH + _SILENCE))
+        # Callers don't speak in step.
+        shift = self._connections * 37 % turn
+        self._connections += 1
         frames = finals = 0
         async for message in ws:
             if message.type is WSMsgType.TEXT:
@@ -65,7 +69,7 @@ class Metronome:
             if message.type is not WSMsgType.BINARY:
                 break
             frames += 1
-            at = frames % turn
+            at = (frames + shift) % turn
             if self._mute:
                 continue
             if at == over:
@@ -85,8 +89,9 @@ class Metronome:
 
 
 def _transcript(frames: int, spoken: int, number: int, *, final: bool) -> str:
-    start = (frames - spoken) * _FRAME
-    end = start + min(spoken * _FRAME, _SPEECH)
+    heard = min(spoken * _FRAME, _SPEECH)
+    end = frames * _FRAME - (spoken * _FRAME - heard)
+    start = max(0.0, end - heard)
     words = _WORDS[: max(1, round(len(_WORDS) * (end - start) / _SPEECH))]
     step = (end - start) / (len(words) + 1)
     text = " ".join([*words, f"{time.monotonic():.6f}"])

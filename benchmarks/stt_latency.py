@@ -49,7 +49,7 @@ def main() -> None:
                     streams=streams,
                     seconds=1.0 if args.short else args.seconds,
                     # Few streams get more messages each, or there would be little to count.
-                    interval=0.1 if streams < 10 else 0.5,
+                    interval=0.032 if streams < 10 else 0.5,
                 )
                 delays[kind] += [1000 * delay for delay in told["delays"]]
             for kind, values in delays.items():
