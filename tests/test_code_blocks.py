@@ -361,7 +361,7 @@ def sandbox() -> Iterator[Mapping[str, str]]:
         yield sandbox.environ()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_the_cli_does_that(sandbox: Mapping[str, str], tmp_path: Path) -> None:
     lines = shown(r"python -m livekit\.plugins\.baseten .*")
     # In the order of the page: the second reads what the first has written.
