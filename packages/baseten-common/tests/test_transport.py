@@ -486,3 +486,34 @@ async def test_tls_is_verified(host: str, tls: tuple[str, trustme.CA]) -> None:
             with pytest.raises(APIConnectionError, match="certificate"):
                 await dialling
     gc.collect()  # while the warning is passed over
+
+
+async def test_what_is_sent_at_once_arrives_in_order_and_never_piles_up(
+    start: Start, session: aiohttp.ClientSession
+) -> None:
+    read = asyncio.Event()
+    seen: asyncio.Future[list[bytes]] = asyncio.get_running_loop().create_future()
+
+    async def late(request: web.Request) -> web.WebSocketResponse:
+        ws = web.WebSocketResponse()
+        await ws.prepare(request)
+        assert isinstance(request.transport, asyncio.Transport)
+        request.transport.pause_reading()
+        await read.wait()
+        request.transport.resume_reading()
+        seen.set_result([message.data async for message in ws])
+        return ws
+
+    origin = await start(application(websocket=late))
+    ws = await transport(session).connect(endpoint(origin), what="x", timeout=5)
+    sent = []
+    while ws.idle and len(sent) < 5000:
+        sent.append(len(sent).to_bytes(4, "big") * 4096)
+        ws.send_nowait(sent[-1])
+    assert 0 < len(sent) < 5000  # 80 MB: the peer's buffers are full long before
+    read.set()
+    await asyncio.wait_for(ws.send(b"last"), 20)
+    await ws.close(timeout=20)
+    assert await asyncio.wait_for(seen, 20) == [*sent, b"last"]
+    with pytest.raises(APIError):
+        ws.send_nowait(b"late")

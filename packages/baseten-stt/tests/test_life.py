@@ -78,12 +78,13 @@ async def test_closing_ends_every_stream_soon(rig: Rig):
 async def test_closing_while_dialling_ends_at_once(rig: Rig):
     rig.sandbox.faults.add(Fault(do="park"), times=None)
     stt = rig.stt()
-    stt.stream(conn_options=FAST)
+    stream = stt.stream(conn_options=FAST)
     stt.prewarm()
     await rig.sandbox.wait_sessions(1)
     start = time.monotonic()
     await stt.aclose()
     assert time.monotonic() - start < 2
+    assert await collect(stream) == []
 
 
 async def test_a_dropped_stream_is_freed_and_its_socket_closed(rig: Rig):

@@ -1,7 +1,7 @@
 """What aiohttp keeps to itself about a WebSocket's handshake.
 
-It drops the body of a refusal unread, follows redirects, and doesn't tell a line that can't be had
-from an answer that is late. All of that can be mended from its tracing, which sees every request of
+It drops the body of a refusal unread, follows redirects, doesn't tell a line that can't be had from
+an answer that is late, nor whether what was sent is out yet. All of that can be mended from its tracing, which sees every request of
 the session and acts on our handshakes alone.
 """
 
@@ -32,6 +32,7 @@ class Handshake:
         parked: Whether the request went out and has the time of a cold start for its answer.
         body: What the server said when it refused.
         request_id: Baseten's id of the request.
+        transport: What the WebSocket writes to.
     """
 
     def __init__(self, timeout: float, cold_start: ColdStart) -> None:
@@ -45,6 +46,7 @@ class Handshake:
         self.parked = False
         self.body = b""
         self.request_id: str | None = None
+        self.transport: asyncio.WriteTransport | None = None
         self._timeout = timeout
         self._cold_start = cold_start
         self._limit: Timeout | None = None
@@ -108,6 +110,8 @@ async def _on_request_end(
     handshake.request_id = errors.request_id(params.response.headers)
     if params.response.status != 101:
         handshake.body = await error_body(params.response)
+    elif params.response.connection is not None:
+        handshake.transport = params.response.connection.transport
 
 
 async def _on_request_redirect(

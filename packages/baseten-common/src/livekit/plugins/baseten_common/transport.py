@@ -171,6 +171,7 @@ class Transport:
                 key=self.api_key,
                 request_id=handshake.request_id,
                 acquire_time=time.perf_counter() - start,
+                transport=handshake.transport,
             )
         try:
             raise failure

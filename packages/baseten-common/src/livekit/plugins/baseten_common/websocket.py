@@ -50,9 +50,11 @@ class WebSocket:
         key: ApiKey,
         request_id: str | None = None,
         acquire_time: float = 0.0,
+        transport: asyncio.WriteTransport | None = None,
     ) -> None:
         """Take over a connection; see :meth:`Transport.connect`."""
         self._ws = ws
+        self._transport = transport
         self._what = what
         self._key = key
         self.url = url
@@ -95,6 +97,27 @@ class WebSocket:
             # The reader may have seen the server's close code, which says more than this.
             closed = self.closed or Closed(self._ws.close_code or 1006, type(e).__name__)
             raise self.error(closed) from None
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits in the buffer, so that :meth:`send_nowait` may be used."""
+        return self._transport is not None and not self._transport.get_write_buffer_size()
+
+    def send_nowait(self, data: str | bytes) -> None:
+        """Send one small message, without the turn of the event loop that costs as much again.
+
+        Only while :attr:`idle`: aiohttp waits for nothing but a full buffer.
+
+        Raises:
+            APIError: the connection is closed or broke.
+        """
+        sending = self.send(data)
+        try:
+            sending.send(None)
+        except StopIteration:
+            return
+        sending.close()
+        raise RuntimeError("send_nowait() is for small messages, while nothing waits in the buffer")
 
     async def receive(self, *, timeout: float | None = None) -> str | bytes | Closed:
         """The next message, or how the connection ended.

@@ -20,8 +20,9 @@ _USAGE = 5.0  # seconds of audio between reports
 class Intake:
     """Stands in the place of the framework's channel of frames and flushes.
 
-    What is pushed is kept at once, whether or not there is a connection, and the sender is woken
-    once for each whole frame rather than for every piece of one.
+    What is pushed is kept at once, whether or not there is a connection. A sender that has nothing
+    left to send leaves whole frames to be sent from here: to be woken for each costs more than all
+    the rest.
 
     Attributes:
         replay: The audio that no final covers yet.
@@ -46,6 +47,7 @@ class Intake:
         self._unreported = 0
         self._flushed = False
         self._waiter: asyncio.Future[None] | None = None
+        self._keep_up: Callable[[], int | None] | None = None
         self._until = 0
 
     @property
@@ -73,8 +75,12 @@ class Intake:
         self._unreported += item.samples_per_channel
         if self._unreported >= _USAGE * self._rate:
             self.report_usage()
-        if self._waiter is not None and replay.end >= self._until:
-            self.wake()
+        if self._keep_up is not None and replay.end >= self._until:
+            until = self._keep_up()
+            if until is None:
+                self.wake()
+            else:
+                self._until = until
 
     def close(self) -> None:
         """Take no more."""
@@ -82,19 +88,27 @@ class Intake:
         self.replay.unmark()  # the end ends the segment too
         self.wake()
 
-    async def wait(self, until: int) -> None:
-        """Wait for audio up to a position, a flush, the end, or :meth:`wake`."""
+    async def wait(self, until: int, keep_up: Callable[[], int | None]) -> None:
+        """Wait for a flush, the end, :meth:`wake`, or audio that can't be sent at once.
+
+        Args:
+            until: The position of audio from which there is something to send.
+            keep_up: Called then. It sends without waiting and gives the next such position, or
+                None to end the wait.
+        """
         if self.closed or self.replay.end >= until:
             return
         self._until = until
+        self._keep_up = keep_up
         self._waiter = asyncio.get_running_loop().create_future()
         try:
             await self._waiter
         finally:
-            self._waiter = None
+            self._waiter = self._keep_up = None
 
     def wake(self) -> None:
         """Make :meth:`wait` return."""
+        self._keep_up = None
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 

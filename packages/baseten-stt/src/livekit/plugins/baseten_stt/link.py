@@ -85,12 +85,10 @@ class Link:
             mark = replay.next_mark(self._flushed)
             end = replay.end if mark is None else mark
             while end - self.cursor >= samples:
-                pcm = replay.read(self.cursor, samples)
-                self.cursor += samples
-                self.timeline.sent(samples)
+                frame = self._next_frame()
                 if (delay := self._delay(samples)) > 0:
                     await asyncio.sleep(delay)
-                await self.ws.send(self.protocol.frame(pcm))
+                await self.ws.send(frame)
             if mark is None:
                 if replay.next_mark(self._flushed) is None:
                     return
@@ -103,6 +101,32 @@ class Link:
                 await asyncio.sleep(max(0.0, self._delay(samples)))
                 await self.ws.send(self.protocol.frame(bytes(2 * samples)))
             await self._ask(self.protocol.flush(), mark)
+
+    def keep_up(self) -> int | None:
+        """Send what there is in whole frames, if that takes no waiting at all.
+
+        Returns:
+            The position of audio from which there is more to send; None when it is up to
+            :meth:`catch_up`.
+        """
+        samples = self.protocol.frame_samples
+        if self._replay.next_mark(self._flushed) is not None:
+            return None
+        while self._replay.end - self.cursor >= samples:
+            if not self.ws.idle:
+                return None
+            if self._delay(samples) > 0:
+                self._credit += samples
+                return None
+            self.ws.send_nowait(self._next_frame())
+        return self.cursor + samples
+
+    def _next_frame(self) -> str | bytes:
+        samples = self.protocol.frame_samples
+        pcm = self._replay.read(self.cursor, samples)
+        self.cursor += samples
+        self.timeline.sent(samples)
+        return self.protocol.frame(pcm)
 
     async def end(self) -> None:
         """Send the rest of the audio and say that it was all."""
@@ -130,7 +154,7 @@ class Link:
         await self.ws.send(self.protocol.frame(pcm + bytes(2 * padding)))
 
     def _delay(self, samples: int) -> float:
-        """Seconds to wait before audio goes out."""
+        """Seconds to wait before audio goes out, which is taken for sent."""
         if self._rate is None:
             return 0.0
         now = time.monotonic()

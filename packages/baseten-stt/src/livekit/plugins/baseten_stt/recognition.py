@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from livekit.agents import APIError, APIStatusError, stt
+from livekit.agents import APIError, stt
 from livekit.plugins.baseten_common import Closed, errors
 
 from .dialer import Connection, Dialer
@@ -17,6 +17,7 @@ from .log import logger
 from .options import STTOptions
 from .protocols import PROTOCOLS, Heard, Lost, SpeechProtocol, Transcript
 from .protocols.transcription import WHAT
+from .rejections import Rejections
 from .turns import Turns
 from .watch import Watch
 
@@ -87,7 +88,7 @@ class Recognition:
         self._ending = False
         self._handover = Handover(self._dial)
         self._outage: float | None = None
-        self._rejections = 0
+        self._rejections = Rejections()
         self._lost_at = -1
         self._last_transcript = self._ticked = time.monotonic()
         self._forced = False
@@ -174,7 +175,7 @@ class Recognition:
             closed = link.ws.closed
             link.abort()
             if closed and isinstance(e, APIError):
-                raise self._broken(link, closed) from None
+                raise self._rejections.broken(link, closed) from None
             raise
         return link
 
@@ -192,7 +193,15 @@ class Recognition:
                     self._ending = True
                     await link.end()
                     return
-            await self.intake.wait(link.cursor + link.protocol.frame_samples)
+            await self.intake.wait(link.cursor + link.protocol.frame_samples, self._keep_up)
+
+    def _keep_up(self) -> int | None:
+        if self._sending.locked() or self._link is None:
+            return None  # a hand-over is under way
+        try:
+            return self._link.keep_up()
+        except APIError:
+            return None  # the sender meets it too
 
     def _report(self, seconds: float) -> None:
         self._emit(
@@ -224,7 +233,7 @@ class Recognition:
             assert link is not None
             message = await link.next(_HASTE if self._handover.wanted else self._tick)
             if isinstance(message, Closed):
-                raise self._broken(link, message)
+                raise self._rejections.broken(link, message)
             if message is not None:
                 for heard in link.read(message):
                     self._hear(link, heard)
@@ -241,7 +250,7 @@ class Recognition:
                 await self._go_over(link)
 
     def _hear(self, link: Link, heard: Heard) -> None:
-        self._rejections = 0
+        self._rejections.forget()
         if isinstance(heard, Lost):
             self._lose(link, heard)
         elif isinstance(heard, Transcript):
@@ -294,22 +303,6 @@ class Recognition:
         logger.warning("a segment can't be transcribed and is left out: %s", lost.error)
         self._replay.cover(link.cursor)
         self._close_turn()
-
-    def _broken(self, link: Link, closed: Closed) -> APIError:
-        error = link.ws.error(closed)
-        if closed.code != 1011 or link.heard:
-            return error
-        # Refused metadata looks like this, and so does a model that fails: one more try tells.
-        self._rejections += 1
-        keys = ", ".join(link.protocol.configured())
-        return APIStatusError(
-            f"{WHAT}: configuration rejected: the deployment closed the connection with 1011 "
-            f"before any answer. Sent were {keys}. An older runtime refuses newer keys, and a "
-            "deployment of another kind refuses them all",
-            status_code=1011,
-            request_id=link.ws.request_id,
-            retryable=self._rejections < 2,
-        )
 
     # --- watching
 
