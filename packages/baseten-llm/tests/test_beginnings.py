@@ -158,6 +158,20 @@ async def test_answers_at_the_same_time_are_each_held_back(serve, ask) -> None:
     assert await asyncio.gather(*answers) == [ANSWER, ANSWER]
 
 
+async def test_a_plain_answer_says_nothing_against_reasoning_that_showed_meanwhile(
+    serve, ask
+) -> None:
+    go_on = asyncio.Event()
+    served = await serve([Text(ANSWER), Hold(go_on)], ORPHAN, ORPHAN)
+    llm = dedicated(served)
+    first = asyncio.create_task(told(llm, ask("x")))
+    await served.sandbox.wait_for(lambda: len(served.chats) == 1)
+    assert await told(llm, ask("x")) == ANSWER
+    go_on.set()
+    assert await first == ANSWER
+    assert await told(llm, ask("x")) == ANSWER
+
+
 async def test_a_model_that_changes_behind_its_name_is_learnt_anew(serve, ask, caplog) -> None:
     held = [ANSWER, ANSWER]
     served = await serve(ANSWER, ORPHAN, ORPHAN, *held, [Text(ANSWER), Silence()])
