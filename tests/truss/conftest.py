@@ -23,8 +23,11 @@ from typing import NoReturn
 
 import pytest
 
+from leaks import modules_frozen, nothing_leaks
 from livekit.agents import utils
 from livekit.plugins.baseten_common import timeout
+
+__all__ = ["modules_frozen", "nothing_leaks"]
 
 ROOT = Path(__file__).parents[2]
 TRUSSES = ROOT / "examples" / "trusses"
@@ -242,17 +245,7 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-async def no_task_is_left() -> AsyncIterator[None]:
-    before = asyncio.all_tasks()
-    yield
-    left = asyncio.all_tasks() - before - {asyncio.current_task()}
-    if left:
-        _, left = await asyncio.wait(left, timeout=5)
-    assert not left
-
-
-@pytest.fixture(autouse=True)
-async def http_context(no_task_is_left: None) -> AsyncIterator[None]:
+async def http_context(nothing_leaks: None) -> AsyncIterator[None]:
     async with utils.http_context.open():
         yield
 
