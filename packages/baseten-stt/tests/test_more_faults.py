@@ -36,14 +36,28 @@ async def test_finals_in_the_wrong_order_lose_no_word(rig: Rig):
     assert sorted(await hear(rig, "first", "second")) == ["first", "second"]
 
 
-async def test_a_final_behind_the_end_is_not_lost(rig: Rig):
+@pytest.mark.parametrize("interims", [True, False])
+async def test_a_final_behind_the_end_is_not_lost(rig: Rig, interims: bool):
     # The final changes places with the confirmation that it should come before. That it is due is
-    # known from the interim results.
+    # known from the interim results, or from the audio alone.
     rig.sandbox.faults.add(Fault(do="swap", on="send", match=FINAL))
-    text = "one two three four five six seven eight"
-    assert " ".join(await hear(rig, text, partial_transcript_interval_s=0.2)) == text
-    sent = rig.sandbox.sessions[0].sent_json
-    assert any(message.get("is_final") is False for message in sent)
+    stream = rig.stt(enable_partial_transcripts=interims).stream(conn_options=FAST)
+    push(stream, np.concatenate([silence(0.3), speak("one two three four five six")[0]]))
+    stream.end_input()
+    events = await asyncio.wait_for(collect(stream), 30)
+    assert finals(events) == ["one two three four five six"]
+    (session,) = rig.sandbox.sessions
+    assert session.sent_json[-1].get("is_final") is True
+
+
+@pytest.mark.parametrize("spoken", [True, False])
+async def test_the_end_is_not_held_up_when_all_is_answered(rig: Rig, monkeypatch, spoken: bool):
+    monkeypatch.setattr("livekit.plugins.baseten_stt.recognition._LATE", 600.0)
+    stream = rig.stt().stream(conn_options=FAST)
+    push(stream, np.concatenate([silence(0.3), speak("hello")[0] if spoken else PAUSE, PAUSE]))
+    stream.end_input()
+    events = await asyncio.wait_for(collect(stream), 30)
+    assert finals(events) == ["hello"] * spoken
 
 
 async def test_an_end_that_looks_fine_in_the_middle_of_the_audio_loses_no_word(rig: Rig):

@@ -40,6 +40,19 @@ async def test_options_change_in_mid_speech_without_losing_a_word(rig: Rig):
     assert second["min_silence_duration_ms"] == 500
 
 
+def test_options_show_what_the_next_stream_is_opened_with(rig: Rig):
+    stt = rig.stt(vad_threshold=0.4)
+    assert (stt.options.model, stt.options.language, stt.options.vad_threshold) == (
+        "whisper",
+        "en",
+        0.4,
+    )
+    stt.update_options(language="de")
+    assert stt.options.language == "de"
+    with pytest.raises(AttributeError):
+        stt.options = stt.options
+
+
 async def test_options_change_at_once_in_silence(rig: Rig):
     stt = rig.stt()
     stream = stt.stream(conn_options=FAST)

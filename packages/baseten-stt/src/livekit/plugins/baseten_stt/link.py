@@ -172,7 +172,7 @@ class Link:
         # The waiting goes on across calls: to give it up each time costs more than all the audio.
         if self._waiting is None:
             self._waiting = asyncio.create_task(self.ws.receive(), name="baseten.stt.receive")
-        done, _ = await asyncio.wait((self._waiting,), timeout=timeout)
+        done, _ = await asyncio.wait((self._waiting,), timeout=max(0.0, timeout))
         if not done:
             return None
         waiting, self._waiting = self._waiting, None

@@ -29,6 +29,7 @@ _PARTIAL_LATE = 2.0  # seconds that a partial may come late before what is quiet
 _AUDIO_STOPPED = 1.0  # seconds without audio in mid-turn, after which the turn is ended
 _LEAD = 0.3  # seconds of silence that a new connection hears before what is new
 _DRAIN = 2.0  # seconds that the old connection has to say whether speech was under way
+_LATE = 1.0  # seconds that a final may come after the end was confirmed
 _UNTIMED = 1.0  # seconds before the last audio sent that a final without times leaves open
 
 
@@ -238,6 +239,7 @@ class Recognition:
                 for heard in link.read(message):
                     self._hear(link, heard)
             if link.protocol.ended:
+                await self._hear_late(link)
                 if self._turns.speaking and not self._forced:
                     self._lose(link, Lost(APIError(f"{WHAT}: a turn ended without its final")))
                 self._replay.cover(link.cursor)
@@ -249,6 +251,16 @@ class Recognition:
             if self._handover.wanted and not self._ending:
                 await self._go_over(link)
 
+    async def _hear_late(self, link: Link) -> None:
+        """Give finals that the confirmation of the end has overtaken a moment."""
+        until = time.monotonic() + _LATE
+        while (self._turns.speaking and not self._forced) or self._watch.unanswered():
+            message = await link.next(until - time.monotonic())
+            if message is None or isinstance(message, Closed):
+                return
+            for heard in link.read(message):
+                self._hear(link, heard)
+
     def _hear(self, link: Link, heard: Heard) -> None:
         self._rejections.forget()
         if isinstance(heard, Lost):
@@ -256,18 +268,7 @@ class Recognition:
         elif isinstance(heard, Transcript):
             self._last_transcript = time.monotonic()
             self._watch.loud = 0.0
-            longest = self._options.longest_segment
-            span = (heard.end or 0.0) - (heard.start or 0.0)
-            length = heard.details.get("audio_length_sec")
-            forced = (
-                heard.final
-                and not heard.flushed
-                and (
-                    span >= longest - 1.5
-                    or (isinstance(length, (int, float)) and length >= longest - 0.1)
-                )
-            )
-            self._forced = forced
+            self._forced = forced = heard.cut_off(self._options.longest_segment)
             events = self._turns.hear(
                 heard,
                 to_stream=lambda seconds: link.timeline.position(seconds) / self._rate,

@@ -236,6 +236,11 @@ class STT(stt.STT):
         return self._options.model
 
     @property
+    def options(self) -> STTOptions:
+        """What the next stream is opened with. Change it by :meth:`update_options`."""
+        return self._options
+
+    @property
     def provider(self) -> str:
         """``Baseten``."""
         return "Baseten"

@@ -14,6 +14,7 @@ __all__ = ["Watch"]
 _NO_AUDIO = 10.0  # seconds without any audio before a warning
 _LOUD = 1000  # a peak that isn't silence, of 32768
 _UNANSWERED = 20.0  # seconds of sound without an answer before a warning
+_FADING = 0.3  # seconds of sound that may follow the end of a final
 _LEAD = 0.5  # seconds before the first sound that aren't taken for silence
 
 
@@ -68,6 +69,11 @@ class Watch:
                 "check language and vad_threshold",
                 _UNANSWERED,
             )
+
+    def unanswered(self) -> bool:
+        """Whether there is sound that no final covers, and that isn't the last one's fading."""
+        start = self._replay.covered + round(_FADING * self._rate)
+        return peak(self._replay.read(start, self._replay.end - start)) > _LOUD
 
     def forget_silence(self, now: float, cursor: int, *, patience: float, longest: float) -> None:
         """Cover audio that needn't be sent again though no final followed it.

@@ -53,6 +53,20 @@ class Transcript:
     flushed: bool = False
     details: dict[str, Any] = field(default_factory=dict)
 
+    def cut_off(self, longest: float) -> bool:
+        """Whether it is final only because speech went on for as long as a segment may get.
+
+        Args:
+            longest: Seconds of the longest segment.
+        """
+        if not self.final or self.flushed:
+            return False
+        span = (self.end or 0.0) - (self.start or 0.0)
+        length = self.details.get("audio_length_sec")
+        return span >= longest - 1.5 or (
+            isinstance(length, (int, float)) and length >= longest - 0.1
+        )
+
 
 @dataclass(frozen=True)
 class Alive:
