@@ -271,7 +271,7 @@ class LLM(OpenAILLM):
         self._target = target
         self._key = key
         self._dedicated = dedicated
-        self._starts_thinking = starts_thinking if is_given(starts_thinking) else None
+        self._starts_thinking = _or_none(starts_thinking)
         # The Model APIs send reasoning in a field of its own
         # (https://docs.baseten.co/inference/model-apis/reasoning).
         self._served_starts_thinking = False if target.is_model_apis else None
