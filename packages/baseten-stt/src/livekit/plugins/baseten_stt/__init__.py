@@ -8,7 +8,7 @@ from livekit.plugins.baseten_common import register_plugin
 
 from .log import logger
 from .models import MetadataFormat, STTEncoding, STTModels
-from .options import STTOptions, WhisperSamplingParams
+from .options import WhisperSamplingParams
 from .stream import SpeechStream
 from .stt import STT
 from .version import __version__
@@ -18,7 +18,6 @@ __all__ = [
     "MetadataFormat",
     "STTEncoding",
     "STTModels",
-    "STTOptions",
     "SpeechStream",
     "WhisperSamplingParams",
     "__version__",
