@@ -21,6 +21,7 @@ REQUIRED = (
     "Keywords",
     "License-Expression",
     "License-File",
+    "Project-URL",
     "Requires-Python",
     "Description-Content-Type",
 )
