@@ -127,6 +127,14 @@ class Bench:
         return sum(server.do("cpu") for server in self.servers)
 
 
+def waiting(process: Process) -> float:
+    """Seconds that its main thread was ready and had no core, where the system tells."""
+    try:
+        return int(Path(f"/proc/{process.pid}/schedstat").read_text().split()[1]) / 1e9
+    except OSError:
+        return 0.0
+
+
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     conversation = CONVERSATION
     seconds, most, first = options.seconds, options.most, 25
@@ -146,9 +154,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         steps: list[dict[str, Any]] = []
         calls, tries = first, 0
         while calls <= most:
-            served, begun = bench.serving(), time.monotonic()
+            served, waited, begun = bench.serving(), waiting(client), time.monotonic()
             step = bench.hold([client], calls, seconds)[0]
-            step["servers"] = (bench.serving() - served) / (time.monotonic() - begun)
+            took = time.monotonic() - begun
+            step["servers"] = (bench.serving() - served) / took
+            step["waited"] = (waiting(client) - waited) / took
             print(row(step), flush=True)
             tries += 1
             # Something else on the machine may have been in the way.
@@ -187,7 +197,7 @@ def row(step: dict[str, Any]) -> str:
     kept = "yes" if kept_up(step) else "no"
     return (
         f"| {step['calls']} | {100 * step['cpu']:.0f} % | {100 * step['servers']:.0f} % "
-        f"| {1000 * step['behind']:.0f} ms | {1000 * step['delay']:.0f} ms "
+        f"| {100 * step['waited']:.0f} % | {1000 * step['behind']:.0f} ms | {1000 * step['delay']:.0f} ms "
         f"| {step['sockets'] / step['calls']:.2f} | {step['failed']} | {kept} |"
     )
 
@@ -213,9 +223,9 @@ def figures(measured: dict[str, Any]) -> str:
         f"| The same with its call | {plugins.memory:.0f} MB |",
         f"| Connections (model: {BESIDE + warm + CONVERSATION.speaking:.2f}) | {alone['sockets']:.2f} |",
         "",
-        "| Calls in one process | Its CPU | The servers' CPU | Audio late, p99 | Events late, p99 "
-        "| Connections a call | Failed | Kept up |",
-        "|---:|---:|---:|---:|---:|---:|---:|---|",
+        "| Calls in one process | Its CPU | The servers' CPU | Ready without a core | Audio late, p99 "
+        "| Events late, p99 | Connections a call | Failed | Kept up |",
+        "|---:|---:|---:|---:|---:|---:|---:|---:|---|",
         *map(row, steps),
         "",
         f"Predicted from the first two rows, a full core: {measured['predicted']} calls. Held: "
