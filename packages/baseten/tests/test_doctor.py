@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,13 @@ def test_all_is_well(doctor: Doctor, sandbox: BackgroundSandbox) -> None:
     assert "STT, TTS and LLM" in found.check("key", "accepted")["detail"]
     assert list(found.data["turn"]) == ["STT final", "LLM first token", "TTS first audio"]
     assert all(seconds > 0 for seconds in found.data["turn"].values())
+    timed = [check for check in found.data["checks"] if check["seconds"] is not None]
+    assert {(check["part"], check["check"]) for check in timed} == {
+        *(("STT", name) for name in ("network", "handshake", "configuration", "hearing")),
+        *(("TTS", name) for name in ("network", "speaking")),
+        *(("LLM", name) for name in ("network", "model", "answering")),
+    }
+    assert found.check("STT", "hearing")["seconds"] > found.data["turn"]["STT final"]
     steps = [line.split("]")[0] for line in found.progress.splitlines()]
     assert steps == [f"[{number}/18" for number in range(1, 19)]
     assert sandbox.open_sockets == 0
@@ -331,12 +339,19 @@ def test_a_certificate_that_is_not_trusted(
 
 def test_the_reports(doctor: Doctor, sandbox: BackgroundSandbox, tmp_path: Path) -> None:
     page, picture = tmp_path / "report.html", tmp_path / "report.svg"
-    doctor("--report", str(page))
+    shown = doctor("--report", str(page))
     doctor("--only", "llm", "--llm-model", "<script>", "--report", str(picture))
     text = page.read_text(encoding="utf-8")
-    assert "A turn" in text
-    assert "STT hearing" in text
-    assert "first audio" in text
+    picture_in_it, table = text.split("<table>")
+    assert "A turn: about" in picture_in_it
+    bars = [check for check in shown.data["checks"] if check["seconds"] is not None]
+    assert picture_in_it.count('rx="3"') == len(bars) + len(shown.data["turn"])
+    for name in (*shown.data["turn"], *(f"{bar['part']} {bar['check']}" for bar in bars)):
+        assert f">{name}</text>" in picture_in_it
+    assert table.count('<td class="time">') == len(shown.data["checks"])
+    assert all(html.escape(check["detail"]) in table for check in shown.data["checks"])
+    failures = picture.read_text(encoding="utf-8")
+    assert "LLM answering" in failures
     assert "<script" not in text + picture.read_text(encoding="utf-8")
     assert not any(word in text for word in ("src=", "href=", "url(", "@import"))
     assert ElementTree.parse(picture).getroot().tag == "{http://www.w3.org/2000/svg}svg"

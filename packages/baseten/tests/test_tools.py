@@ -206,6 +206,8 @@ def test_a_failure_is_one_clear_line(
         ["doctor", "--only", "stt,nosuch"],
         ["doctor", "--timeout", "0"],
         ["doctor", "--wake", "nan"],
+        ["doctor", "--text", ""],
+        ["doctor", "--text", " … "],
         [],
     ],
 )

@@ -78,7 +78,9 @@ def _doctor(commands: Any) -> None:
     doctor.add_argument(
         "--only", type=_parts, metavar="PARTS", help="of stt,tts,llm; these must be set up then"
     )
-    doctor.add_argument("--text", default=_SENTENCE, help="the sentence that is spoken and heard")
+    doctor.add_argument(
+        "--text", type=_words, default=_SENTENCE, help="the sentence that is spoken and heard"
+    )
     doctor.add_argument("--audio", metavar="FILE", help="a recording to hear in its place")
     doctor.add_argument(
         "--wake",
@@ -226,6 +228,12 @@ def _parts(text: str) -> list[str]:
     if not named or not set(named) <= set(PARTS):
         raise argparse.ArgumentTypeError(f"takes some of stt,tts,llm; got {text!r}")
     return [part for part in PARTS if part in named]
+
+
+def _words(text: str) -> str:
+    if not any(map(str.isalnum, text)):
+        raise argparse.ArgumentTypeError("takes words, which can be spoken and heard")
+    return text
 
 
 def _seconds(text: str) -> float:

@@ -92,7 +92,7 @@ async def configure(stt: STT, ws: WebSocket, *, timeout: float) -> bool:
         APITimeoutError: the sign doesn't come.
         APIError: the configuration was refused.
     """
-    options = stt._options  # has no public view, and what is checked must be what is used
+    options = stt.options
     protocol = PROTOCOLS[options.model](options)
     for message in protocol.opening():
         await ws.send(message)

@@ -198,8 +198,6 @@ class SpeechChecks:
                     tts, self._text, options=APIConnectOptions(max_retry=0, timeout=limit)
                 ),
             )
-            if not spoken.pcm:
-                raise APIError("the deployment sent no audio", retryable=False)
             detail = (
                 f"first audio after {milliseconds(spoken.first)}, {spoken.seconds:.1f} s of "
                 f"speech in {milliseconds(spoken.total)}"
