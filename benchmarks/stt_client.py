@@ -215,6 +215,14 @@ def pieces(pcm: bytes) -> list[Any]:
     return [kind.piece(piece) for piece in cut(pcm)]  # type: ignore[attr-defined]
 
 
+async def leave(streams: list[Any]) -> None:
+    """Close streams. Nothing is measured any more, so whatever still hangs then may."""
+    closing = [asyncio.create_task(stream.close()) for stream in streams]
+    _, hanging = await asyncio.wait(closing, timeout=20.0)
+    for task in hanging:
+        task.cancel()
+
+
 def session_() -> aiohttp.ClientSession:
     """A session without a limit of connections: LiveKit's takes 50 to a host."""
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
@@ -279,7 +287,7 @@ async def listen(
         measuring, cpu = False, time.process_time() - cpu
         audio, took = (speech.pushed - pushed) * PIECE / RATE, time.monotonic() - began
         speaking.cancel()
-        await asyncio.gather(*(stream.close() for stream in opened))
+        await leave(opened)
     return {"cpu": cpu, "audio": audio, "pace": audio / streams / took, "delays": delays}
 
 
@@ -410,7 +418,7 @@ async def hold(
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         speaking.cancel()
-        await asyncio.gather(*(stream.close() for stream in opened))
+        await leave(opened)
     return {"resident": (most - before) / streams, "traced": (peak - base) / streams / 1e6}
 
 
