@@ -173,6 +173,16 @@ async def test_a_shorter_limit_of_the_session_s_owner_doesn_t_end_the_wait(
         await ws.close()
 
 
+async def test_a_line_that_may_have_died_while_parked_is_replaced(
+    gateway: Gateway, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("livekit.plugins.baseten_common.handshake._LONGEST_SILENCE", 0.2)
+    gateway.script = [(gateway.over, 101), (gateway.over, 101)]
+    ws = await connect(session, gateway.origin, timeout=0.1, cold_start_timeout=60)
+    assert gateway.tried == 3
+    await ws.close()
+
+
 async def test_a_tls_handshake_that_hangs_is_no_cold_start(
     session: aiohttp.ClientSession,
 ) -> None:

@@ -21,6 +21,7 @@ from .deadlines import Timeout, extend, timeout as deadline
 __all__ = ["Handshake", "error_body"]
 
 _MAX_ERROR_BODY = 64 * 2**10
+_LONGEST_SILENCE = 30.0  # seconds; a line that died on the way is as silent as a parked request
 
 _current: ContextVar[Handshake | None] = ContextVar("baseten_handshake", default=None)
 
@@ -73,12 +74,16 @@ class Handshake:
             self._limit = None
 
     def sent(self) -> None:
-        """Give the answer its time, now that the line is good and the request is out."""
+        """Give the answer its time, now that the line is good and the request is out.
+
+        Another try follows when it is over, while a cold start is still waited for.
+        """
         if self._cold_start.seconds and self._limit is not None:
             self.parked = True
             self._cold_start.parked()
             now = asyncio.get_running_loop().time()
-            extend(self._limit, max(self._until, now + self._cold_start.left))
+            silence = min(self._cold_start.left, max(self._timeout, _LONGEST_SILENCE))
+            extend(self._limit, max(self._until, now + silence))
 
 
 async def error_body(response: aiohttp.ClientResponse) -> bytes:

@@ -85,9 +85,9 @@ class Transport:
             heartbeat: Seconds between pings. A peer that answers none is taken for dead after
                 1.5 times that. None sends no pings.
             cold_start_timeout: Seconds to wait for a deployment that is starting, all tries
-                together. Then a try whose request has gone out may last until they are over, since
-                Baseten says nothing until a replica is up; ``timeout`` bounds what comes before
-                that. 0 leaves waiting to LiveKit's retries.
+                together. Then a try whose request has gone out may last 30 s or ``timeout``, the
+                longer of the two, since Baseten says nothing until a replica is up; ``timeout``
+                bounds what comes before that. 0 leaves waiting to LiveKit's retries.
             since: When the waiting for this deployment began, by the monotonic clock, so that
                 several calls share the time; now when None.
 
@@ -154,7 +154,9 @@ class Transport:
         except asyncio.TimeoutError:
             failure = errors.timed_out(f"{what}: connecting", timeout)
             if handshake.parked:
-                if cold_start.left:  # a limit of the session's owner came first
+                if (
+                    cold_start.left
+                ):  # the line may be dead, or a limit of the session's owner came first
                     return _Refused(0, True, failure)
                 failure = errors.not_started(f"{what}: connecting", cold_start.seconds)
         except Exception as e:
