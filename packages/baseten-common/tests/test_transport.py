@@ -501,7 +501,11 @@ async def test_what_is_sent_at_once_arrives_in_order_and_never_piles_up(
         request.transport.pause_reading()
         await read.wait()
         request.transport.resume_reading()
-        seen.set_result([message.data async for message in ws])
+        messages = [(await ws.receive()).data]
+        while messages[-1] != b"last":
+            messages.append((await ws.receive()).data)
+        seen.set_result(messages)
+        await ws.receive()
         return ws
 
     origin = await start(application(websocket=late))
@@ -513,7 +517,9 @@ async def test_what_is_sent_at_once_arrives_in_order_and_never_piles_up(
     assert 0 < len(sent) < 5000  # 80 MB: the peer's buffers are full long before
     read.set()
     await asyncio.wait_for(ws.send(b"last"), 20)
+    came = await asyncio.wait_for(seen, 20)
+    assert len(came) == len(sent) + 1
+    assert all(one == other for one, other in zip(came, [*sent, b"last"], strict=True))
     await ws.close(timeout=20)
-    assert await asyncio.wait_for(seen, 20) == [*sent, b"last"]
     with pytest.raises(APIError):
         ws.send_nowait(b"late")

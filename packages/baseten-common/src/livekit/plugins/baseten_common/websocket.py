@@ -129,14 +129,9 @@ class WebSocket:
             APITimeoutError: nothing came in time. The connection stays usable.
         """
         inbox = self._inbox
-        if not inbox.messages and not inbox.closed:
-            try:
-                async with deadline(timeout):
-                    while not inbox.messages and not inbox.closed:
-                        inbox.arrived.clear()
-                        await inbox.arrived.wait()
-            except asyncio.TimeoutError:
-                raise errors.timed_out(self._what, timeout or 0.0) from None
+        while inbox.is_empty:
+            if not await inbox.wait(timeout) and inbox.is_empty:
+                raise errors.timed_out(self._what, timeout or 0.0)
         if inbox.messages:
             message = inbox.take()
             # A server may say the key back in an error. What callers say is left as it is: a
@@ -180,14 +175,18 @@ class _Inbox:
     def __init__(self) -> None:
         self.messages: deque[str | bytes] = deque()
         self.closed: Closed | None = None
-        self.arrived = asyncio.Event()
+        self._waiters: list[asyncio.Future[bool]] = []
         self._size = 0
         self._room = asyncio.Event()
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.messages and self.closed is None
 
     async def put(self, message: str | bytes) -> None:
         self.messages.append(message)
         self._size += len(message)
-        self.arrived.set()
+        self.wake()
         while self._size > _MAX_QUEUED:
             self._room.clear()
             await self._room.wait()
@@ -197,6 +196,29 @@ class _Inbox:
         self._size -= len(message)
         self._room.set()
         return message
+
+    async def wait(self, timeout: float | None) -> bool:
+        """Whether something came in time."""
+        # Each message passes here: an event and a timeout() would cost as much as all the rest.
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[bool] = loop.create_future()
+        timer = None if timeout is None else loop.call_later(timeout, _settle, waiter, False)
+        self._waiters.append(waiter)
+        try:
+            return await waiter
+        finally:
+            self._waiters.remove(waiter)
+            if timer is not None:
+                timer.cancel()
+
+    def wake(self) -> None:
+        for waiter in self._waiters:
+            _settle(waiter, True)
+
+
+def _settle(waiter: asyncio.Future[bool], came: bool) -> None:
+    if not waiter.done():
+        waiter.set_result(came)
 
 
 async def _read(ws: aiohttp.ClientWebSocketResponse[bool], inbox: _Inbox) -> None:
@@ -215,7 +237,7 @@ async def _read(ws: aiohttp.ClientWebSocketResponse[bool], inbox: _Inbox) -> Non
             break
     finally:
         inbox.closed = closed
-        inbox.arrived.set()
+        inbox.wake()
         # After a cancelled receive, aiohttp sends the close frame and drops the connection
         # without a wait; only a send buffer that the peer doesn't empty would hold it up.
         with contextlib.suppress(asyncio.TimeoutError):
