@@ -19,10 +19,18 @@ import logging
 import os
 import signal
 import sys
+import warnings
 from pathlib import Path
 
+
+def stop(*_: object) -> None:
+    # What is cut off in the middle of a step would complain on its way out.
+    warnings.simplefilter("ignore")
+    sys.exit("voice_turn: stopped")
+
+
 # Set before the libraries load, which takes a moment: Ctrl-C ends it cleanly at any time.
-signal.signal(signal.SIGINT, lambda *_: sys.exit("voice_turn: stopped"))
+signal.signal(signal.SIGINT, stop)
 
 from dialogue import Dialogue, DialogueError
 from livekit.agents import Agent, AgentSession
