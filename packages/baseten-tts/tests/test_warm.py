@@ -175,7 +175,8 @@ async def test_a_handshake_that_fails_later_is_nobodys_error(
     assert await listen(tts, "hello there", conn_options=ONCE) == ["hello", "there"]
 
 
-async def test_a_socket_is_dialled_over_a_connection_opened_ahead(sandbox: Sandbox) -> None:
+def connections() -> tuple[aiohttp.TraceConfig, list[str]]:
+    """What tells of a session's connections, and the list that it tells it to."""
     seen: list[str] = []
     trace = aiohttp.TraceConfig()
 
@@ -187,6 +188,11 @@ async def test_a_socket_is_dialled_over_a_connection_opened_ahead(sandbox: Sandb
 
     trace.on_connection_reuseconn.append(reused)
     trace.on_connection_create_start.append(created)
+    return trace, seen
+
+
+async def test_a_socket_is_dialled_over_a_connection_opened_ahead(sandbox: Sandbox) -> None:
+    trace, seen = connections()
     async with aiohttp.ClientSession(trace_configs=[trace]) as session:
         tts = TTS(
             api_key=sandbox.api_key,
@@ -267,17 +273,7 @@ async def test_prewarm_without_a_loop_or_a_session_does_nothing(sandbox: Sandbox
 async def test_over_http_a_connection_waits_for_the_first_request_and_for_the_next(
     sandbox: Sandbox,
 ) -> None:
-    seen: list[str] = []
-    trace = aiohttp.TraceConfig()
-
-    async def reused(*_: object) -> None:
-        seen.append("reused")
-
-    async def created(*_: object) -> None:
-        seen.append("created")
-
-    trace.on_connection_reuseconn.append(reused)
-    trace.on_connection_create_start.append(created)
+    trace, seen = connections()
     async with aiohttp.ClientSession(trace_configs=[trace]) as session:
         tts = TTS(
             api_key=sandbox.api_key, model_endpoint=sandbox.tts_endpoint, http_session=session

@@ -173,6 +173,7 @@ async def _serve(options: argparse.Namespace) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
+        # Windows has no such handlers: there Ctrl-C comes as a KeyboardInterrupt, heeded in main().
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(number, stop.set)
     async with sandbox:

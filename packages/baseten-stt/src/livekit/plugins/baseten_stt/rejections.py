@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from livekit.agents import APIError, APIStatusError
-from livekit.plugins.baseten_common import Closed
+from livekit.agents import APIError
+from livekit.plugins.baseten_common import Closed, errors
 
 from .link import Link
 from .protocols.transcription import WHAT
@@ -30,11 +30,12 @@ class Rejections:
         # Refused metadata looks like this, and so does a model that fails: one more try tells.
         self._count += 1
         keys = ", ".join(link.protocol.configured())
-        return APIStatusError(
-            f"{WHAT}: configuration rejected: the deployment closed the connection with 1011 "
-            f"before any answer. Sent were {keys}. An older runtime refuses newer keys, and a "
-            "deployment of another kind refuses them all",
-            status_code=1011,
+        return errors.from_finding(
+            "configuration rejected: the deployment closed the connection with 1011 before any "
+            f"answer. Sent were {keys}. An older runtime refuses newer keys, and a deployment of "
+            "another kind refuses them all",
+            what=WHAT,
+            mismatch=self._count > 1,
+            status_code=closed.code,
             request_id=link.ws.request_id,
-            retryable=self._count < 2,
         )
