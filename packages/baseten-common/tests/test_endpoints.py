@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given, strategies as st
@@ -171,6 +171,65 @@ def test_arguments_then_the_component_s_variables_then_the_general_one(
     assert str(given_url) == "wss://arg.example/"
     with pytest.raises(ValueError, match="blank"):
         Endpoint.resolve("STT", model_id="")
+
+
+URL = f"https://model-abc1.{B}/environments/eu/predict"
+TARGETS: list[dict[str, Any]] = [
+    {"environment": "staging"},
+    {"environment": "production"},
+    {"deployment_id": "dep9"},
+    {"development": True},
+    {"regional": True},
+]
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=str)
+@pytest.mark.parametrize("url", [URL, "wss://proxy.example/"])
+@pytest.mark.parametrize(
+    "source", ["model_endpoint=", "BASETEN_STT_MODEL_ENDPOINT", "BASETEN_MODEL_ENDPOINT"]
+)
+def test_a_target_that_a_full_url_would_ignore_is_refused(
+    monkeypatch: pytest.MonkeyPatch, source: str, url: str, target: dict[str, Any]
+) -> None:
+    given = {}
+    if source == "model_endpoint=":
+        given["model_endpoint"] = url
+    else:
+        monkeypatch.setenv(source, url)
+    (name,) = target
+    with pytest.raises(ValueError, match=rf"^{source} is a full URL.*leave out {name}=, or pass"):
+        Endpoint.resolve("STT", **given, **target)
+    assert Endpoint.resolve("STT", model_id="abc1", **target) == Endpoint.model("abc1", **target)
+
+
+def test_a_target_that_the_full_url_names_too_is_welcome() -> None:
+    for endpoint, target in FORMS:
+        given: dict[str, Any] = {
+            "environment": endpoint.environment or None,
+            "deployment_id": endpoint.deployment_id or None,
+            "development": endpoint.development,
+            "regional": endpoint.regional,
+        }
+        url = f"{target}/predict"
+        assert str(Endpoint.resolve("TTS", model_endpoint=url, **given)) == url
+
+
+@pytest.mark.parametrize(
+    ("given", "ignored"),
+    [
+        ({"model_endpoint": URL}, ""),
+        ({"model_endpoint": URL, "model_id": "abc1"}, "model_id="),
+        ({"model_endpoint": URL, "model_id": "a", "chain_id": "b"}, "model_id= and chain_id="),
+        ({"model_id": "a", "chain_id": "b"}, "chain_id="),
+    ],
+)
+def test_ids_that_others_go_before_are_named_in_the_log(
+    caplog: pytest.LogCaptureFixture, given: dict[str, str], ignored: str
+) -> None:
+    with caplog.at_level("WARNING"):
+        assert Endpoint.resolve("STT", **given)  # type: ignore[arg-type]
+    expected = [f"{next(iter(given))}= goes before {ignored}, which is ignored"] if ignored else []
+    assert caplog.messages == expected
 
 
 @pytest.mark.parametrize("component", ["STT", "TTS"])

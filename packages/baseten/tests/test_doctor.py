@@ -67,6 +67,15 @@ def test_every_protocol_is_examined(
     assert found.check("STT", "hearing")["status"] == "ok"
 
 
+def test_an_environment_is_of_what_is_named_by_its_id(
+    doctor: Doctor, sandbox: BackgroundSandbox
+) -> None:
+    assert doctor("--environment", "staging").failed == []
+    found = doctor("--stt-option", "environment=staging")
+    assert found.failed == ["STT URL"]
+    assert "leave out environment=" in found.check("STT", "URL")["detail"]
+
+
 def test_without_a_key_the_way_there_is_still_checked(
     doctor: Doctor, sandbox: BackgroundSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

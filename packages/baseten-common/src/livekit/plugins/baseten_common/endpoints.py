@@ -23,6 +23,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
+from .log import logger
 from .urls import HOST, check_environment, check_id, check_url
 
 __all__ = ["Endpoint", "Route"]
@@ -194,13 +195,15 @@ class Endpoint:
 
         The order is: ``model_endpoint``, ``model_id``, ``chain_id``; then the variables
         ``BASETEN_<component>_MODEL_ENDPOINT``, ``…_MODEL_ID``, ``…_CHAIN_ID``; then, for speech,
-        ``BASETEN_MODEL_ENDPOINT``.
+        ``BASETEN_MODEL_ENDPOINT``. A log line names the ids among the arguments that others go
+        before.
 
         Returns:
             The endpoint, or None when nothing names one.
 
         Raises:
-            ValueError: what names one is blank or malformed.
+            ValueError: what names one is blank or malformed, or ``environment`` and its like name
+                another target than a full URL does.
         """
         target = {
             "environment": environment,
@@ -208,20 +211,73 @@ class Endpoint:
             "development": development,
             "regional": regional,
         }
+        source = "model_endpoint="
         if model_endpoint is None and model_id is None and chain_id is None:
             prefix = f"BASETEN_{component}_"
-            model_endpoint = os.environ.get(prefix + "MODEL_ENDPOINT") or None
+            source = prefix + "MODEL_ENDPOINT"
+            model_endpoint = os.environ.get(source) or None
             model_id = os.environ.get(prefix + "MODEL_ID") or None
             chain_id = os.environ.get(prefix + "CHAIN_ID") or None
             if not (model_endpoint or model_id or chain_id) and component != "LLM":
-                model_endpoint = os.environ.get("BASETEN_MODEL_ENDPOINT") or None
+                source = "BASETEN_MODEL_ENDPOINT"
+                model_endpoint = os.environ.get(source) or None
+        else:
+            named = {
+                "model_endpoint=": model_endpoint,
+                "model_id=": model_id,
+                "chain_id=": chain_id,
+            }
+            first, *rest = (name for name, value in named.items() if value is not None)
+            if rest:
+                logger.warning("%s goes before %s, which is ignored", first, " and ".join(rest))
         if model_endpoint is not None:
-            return cls.parse(model_endpoint)
+            endpoint = cls.parse(model_endpoint)
+            endpoint.check_target(source, **target)  # type: ignore[arg-type]
+            return endpoint
         if model_id is not None:
             return cls._target("model", model_id, **target)  # type: ignore[arg-type]
         if chain_id is not None:
             return cls._target("chain", chain_id, **target)  # type: ignore[arg-type]
         return None
+
+    def check_target(
+        self,
+        source: str,
+        *,
+        environment: str | None = None,
+        deployment_id: str | None = None,
+        development: bool = False,
+        regional: bool = False,
+    ) -> None:
+        """Refuse arguments that name another target than this URL, which is called as it stands.
+
+        Args:
+            source: The argument or variable that holds the URL, as the user knows it.
+            environment: As in :meth:`model`.
+            deployment_id: Likewise.
+            development: Likewise.
+            regional: Likewise.
+
+        Raises:
+            ValueError: one of them would have no effect.
+        """
+        given = {
+            "environment": environment,
+            "deployment_id": deployment_id,
+            "development": development,
+            "regional": regional,
+        }
+        ignored = [
+            f"{name}="
+            for name, value in given.items()
+            if value not in (None, False)
+            and (self.kind == "custom" or value != getattr(self, name))
+        ]
+        if ignored:
+            raise ValueError(
+                f"{source} is a full URL, which says by itself what is called: leave out "
+                f"{' and '.join(ignored)}, or pass model_id= or chain_id= in place of the URL"
+            )
 
     @staticmethod
     def missing(component: Literal["STT", "TTS"]) -> ValueError:

@@ -184,7 +184,8 @@ class LLM(OpenAILLM):
         if is_given(model) and not model.strip():
             raise ValueError(f"model is blank; a slug looks like {DEFAULT_MODEL!r}")
         if client is not None:
-            if is_given(model_id) or is_given(chain_id):
+            where = (model_id, chain_id, environment, deployment_id)
+            if any(is_given(named) for named in where) or development or regional:
                 raise ValueError("a client has a URL of its own: pass it, or model_id=/chain_id=")
             target = Target(str(client.base_url))
             key = ApiKey(client.api_key) if client.api_key else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from livekit.plugins.baseten_common import Endpoint
@@ -54,19 +55,21 @@ class Target:
             raise ValueError("name base_url= or model_id=/chain_id=, not both")
         if model_id is not None and chain_id is not None:
             raise ValueError("name model_id= or chain_id=, not both")
+        source = "base_url="
         if base_url is None and model_id is None and chain_id is None:
-            base_url = os.environ.get(_VARIABLE) or None
+            source = _VARIABLE
+            base_url = os.environ.get(source) or None
+        where: dict[str, Any] = {
+            "environment": environment,
+            "deployment_id": deployment_id,
+            "development": development,
+            "regional": regional,
+        }
         if base_url is not None:
-            return cls._of_url(base_url)
-        endpoint = Endpoint.resolve(
-            "LLM",
-            model_id=model_id,
-            chain_id=chain_id,
-            environment=environment,
-            deployment_id=deployment_id,
-            development=development,
-            regional=regional,
-        )
+            target = cls._of_url(base_url)
+            Endpoint.parse(base_url).check_target(source, **where)
+            return target
+        endpoint = Endpoint.resolve("LLM", model_id=model_id, chain_id=chain_id, **where)
         if endpoint is None:
             if environment is not None or deployment_id is not None or development or regional:
                 raise ValueError("environment, deployment_id, … need model_id= or chain_id=")

@@ -112,13 +112,21 @@ class Components:
         for name in ("environment", "auth_scheme"):
             if given.get(name) is not None:
                 options[name] = given[name]
-        if part == "llm" and not (
-            {"model_id", "chain_id"} & options.keys()
-            or os.environ.get("BASETEN_LLM_MODEL_ID")
-            or os.environ.get("BASETEN_LLM_CHAIN_ID")
-        ):
-            options.pop("environment", None)  # the Model APIs have none
+        if not _named_by_id(part, options):
+            options.pop("environment", None)  # a URL holds it, and the Model APIs have none
         return {**options, **_further(given.get(f"{part}_option") or [], part)}
+
+
+def _named_by_id(part: str, options: Mapping[str, Any]) -> bool:
+    """Whether a deployment's id, rather than a full URL, says what a part calls."""
+    if options.keys() & {"model_endpoint", "base_url"}:
+        return False
+    if options.keys() & {"model_id", "chain_id"}:
+        return True
+    prefix = f"BASETEN_{part.upper()}_"
+    urls = [prefix + "MODEL_ENDPOINT"] + ["BASETEN_BASE_URL"] * (part == "llm")
+    ids = (prefix + "MODEL_ID", prefix + "CHAIN_ID")
+    return not any(map(os.environ.get, urls)) and any(map(os.environ.get, ids))
 
 
 def _further(texts: list[str], part: str) -> Mapping[str, Any]:
