@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -86,6 +87,55 @@ def test_all_of_them_at_once(tmp_path: Path) -> None:
     imported = json.loads((tmp_path / "imports.json").read_text())["scenes"]["baseten_stt"]["ours"]
     assert imported["openai"]["high"] == 0
     assert (tmp_path / "summary.md").read_text() in told
+
+
+@pytest.fixture
+def everything(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    """all.py with benchmarks of which one fails and one hangs with a process that it started."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    spec = importlib.util.spec_from_file_location("everything", BENCHMARKS / "all.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    programs = {
+        "fails": "sys.exit('this is why')",
+        "hangs": "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(3600)']).wait()",
+        "works": "open(sys.argv[sys.argv.index('--json') + 1], 'w').write(sys.argv[0])",
+    }
+    for name, program in programs.items():
+        (tmp_path / f"{name}.py").write_text(f"import subprocess, sys\n{program}\n")
+    monkeypatch.setattr(module, "HERE", tmp_path)
+    monkeypatch.setattr(module, "BENCHMARKS", tuple(programs))
+    monkeypatch.setattr(module, "summary", lambda folder: "what was found\n")
+    return module
+
+
+def test_one_that_fails_or_hangs_is_told_and_the_others_run(
+    everything: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    out, results = tmp_path / "out", tmp_path / "RESULTS.md"
+    out.mkdir()
+    (out / "fails.json").write_text("of an earlier run")
+    results.write_text(kept := "<!-- figures: begin -->\nkept\n<!-- figures: end -->\n")
+    words = ["all.py", "--out", str(out), "--results", str(results), "--no-peer", "--limit", "3"]
+    monkeypatch.setattr(sys, "argv", words)
+    # It wouldn't return while what the one that hangs has started still had its output open.
+    assert everything.main() == 1
+    told, why = capfd.readouterr()
+    assert "failed: this is why" in told
+    assert "ended, since it took more than 3 s" in told
+    assert why == "failed: fails, hangs\n"
+    assert not (out / "fails.json").exists()
+    assert "this is why" in (out / "fails.txt").read_text()
+    assert (out / "works.json").read_text().endswith("works.py")
+    assert results.read_text() == kept
+    monkeypatch.setattr(sys, "argv", [*words, "--only", "works"])
+    assert everything.main() == 0
+    assert "what was found" in results.read_text()
 
 
 @pytest.fixture
