@@ -25,7 +25,7 @@ class FailureFrame(Exception):
         self.frame = frame
 
 
-_LONGEST_BODY = 16 * 2**20
+_LONGEST = 16 * 2**20  # far above any answer; an endless one must not fill the memory
 # Finish reasons of answers that the server didn't bring to an end.
 _BROKEN = frozenset({"abort", "error"})
 # And of those that were cut, by a limit or a filter.
@@ -58,7 +58,7 @@ class Answer:
         self._events = EventReader()
         self._spoken = spoken
         self._calls: dict[object, _Call] = {}
-        self._called = 0
+        self._size = 0
         self._whole: bytearray | None = None
         self._chosen = False
         self._id = ""
@@ -70,7 +70,11 @@ class Answer:
         self.done = False
         """Whether the end marker was seen."""
         self.progress = 0
-        """How many events have come, of whatever kind."""
+        """Grows with each piece of the answer: words, reasoning, tool calls, tokens counted, its end.
+
+        What else a server sends is no progress: comments, events that say nothing, and blanks, which
+        some models write without end.
+        """
         self.has_said = False
         """Whether any chunk with text or tool calls was given out."""
 
@@ -84,18 +88,18 @@ class Answer:
             ConnectionError: the server gave the answer up.
         """
         if self._whole is None:
+            if not (start := received.lstrip()):
+                return
             # Whatever its content type says, a JSON object is no stream.
-            start = received.lstrip()
             self._whole = bytearray(start if start[:1] == b"{" else b"")
         elif self._whole:
             self._whole += received
         if self._whole:
-            self.progress += 1
-            if len(self._whole) > _LONGEST_BODY:
+            self.progress += not received.isspace()
+            if len(self._whole) > _LONGEST:
                 raise ValueError("the answer is too long")
             return
         for event in self._events.feed(received):
-            self.progress += 1
             if self.done:
                 return
             if event is DONE:
@@ -149,6 +153,8 @@ class Answer:
         if isinstance(identity := event.get("id"), str) and identity:
             self._id = identity
         if isinstance(usage := event.get("usage"), dict):
+            counted = _count(self._usage, "completion_tokens")
+            self.progress += _count(usage, "completion_tokens") > counted
             self._usage = usage
         if isinstance(tier := event.get("service_tier"), str):
             self._service_tier = tier
@@ -158,14 +164,22 @@ class Answer:
             self._chosen = True
             delta = choice.get("delta")
             if isinstance(delta, dict):
-                if delta.get("reasoning_content") or delta.get("reasoning"):
+                if reasoning := delta.get("reasoning_content") or delta.get("reasoning"):
+                    self._take(str(reasoning))
                     yield from self._say(self._spoken.release())
-                if content := delta.get("content"):
-                    yield from self._say(self._spoken.feed(_flat(content)))
+                if content := _flat(delta.get("content")):
+                    self._take(content)
+                    yield from self._say(self._spoken.feed(content))
                 for part in _dicts(delta.get("tool_calls")):
                     self._collect(part)
             if reason := choice.get("finish_reason"):
                 yield from self._finish(str(reason))
+
+    def _take(self, text: str) -> None:
+        self.progress += bool(text) and not text.isspace()
+        self._size += len(text)
+        if self._size > _LONGEST:
+            raise ValueError("the answer is too long")
 
     def _say(self, text: str) -> Iterator[ChatChunk]:
         if text:
@@ -185,13 +199,12 @@ class Answer:
             call = None
         if call is None:
             call = self._calls[index] = _Call()
+            self._take(str(name))
         call.id = call.id or str(call_id)
         call.name = call.name or str(name)
         arguments = function.get("arguments") or ""
         call.pieces.append(arguments if isinstance(arguments, str) else json.dumps(arguments))
-        self._called += len(call.pieces[-1])
-        if self._called > _LONGEST_BODY:
-            raise ValueError("the answer is too long")
+        self._take(call.pieces[-1])
 
     def _finish(self, reason: str | None) -> Iterator[ChatChunk]:
         if self.finished:
@@ -207,6 +220,7 @@ class Answer:
             self._check_room(calls)
         self.finished = True
         self.finish_reason = reason
+        self.progress += 1
         if calls:
             self.has_said = True
             delta = ChoiceDelta(role="assistant", tool_calls=[_tool_call(call) for call in calls])

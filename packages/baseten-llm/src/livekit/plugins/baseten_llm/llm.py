@@ -129,8 +129,9 @@ class LLM(OpenAILLM):
             regional: Use the environment's own host, which pins the region.
             auth_scheme: How the key is presented; ``Api-Key`` is what federated keys need.
             client: Use this ``openai`` client, its URL, its key and its retries. It isn't closed here.
-            timeout: Bounds connecting and sending, and each wait for the next event of an answer,
-                in seconds; by default LiveKit's ``conn_options.timeout`` bounds each.
+            timeout: Bounds connecting and sending, and each wait for the next piece of an answer
+                (words, reasoning, a tool call), in seconds; by default LiveKit's
+                ``conn_options.timeout`` bounds each.
             max_retries: Tries of the client itself, beneath LiveKit's. None by default.
             wake: Seconds to wait for a dedicated deployment that is scaled to zero or starting,
                 with a line in the log every 5 s. ``prewarm()`` then wakes it. 0: as any request.

@@ -41,7 +41,7 @@ class Request:
         body: The request's body, but for messages and tools.
         headers: Headers of this request.
         query: Added to the URL.
-        timeout: Bounds connecting, sending, and each wait for the next event.
+        timeout: Bounds connecting, sending, and each wait for the next piece of the answer.
         wake: Seconds that a dedicated deployment may take to start; 0 if it isn't waited for.
         fold_system: Whether late system messages become user messages.
         cache_breakpoints: Whether cache breakpoints are marked.

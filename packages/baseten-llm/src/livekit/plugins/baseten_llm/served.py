@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import openai
 
-from livekit.plugins.baseten_common import ApiKey
+from livekit.plugins.baseten_common import ApiKey, timeout
 
 from .failures import failure_of
 from .models import family_of
@@ -39,7 +39,8 @@ class Served:
             APIError: the listing failed, or took more than 30 seconds.
         """
         try:
-            page = await client.models.list(timeout=_TIMEOUT)
+            async with timeout(_TIMEOUT):
+                page = await client.models.list()
             return cls({m.id: str(getattr(m, "root", None) or m.id) for m in page.data})
         except Exception as exc:
             # A 404 is no model's here, so it is told as that of any server.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import httpx2 as httpx
@@ -34,6 +35,8 @@ _FUNCTION = ("name", "description", "parameters", "strict")
 _AFTER_FINISH = 1.0
 # For the end of the body, which lets the connection be used again.
 _AFTER_DONE = 0.25
+# The client waits no longer than this before it tries again.
+_LONGEST_PAUSE = 120.0
 
 
 class LLMStream(BaseLLMStream):
@@ -101,21 +104,21 @@ class LLMStream(BaseLLMStream):
         stream = await self._open(body)
         try:
             received = stream.response.aiter_bytes()
-            now = asyncio.get_running_loop().time
-            seen, since = answer.progress, now()
+            patience = inf if self._patience is None else self._patience
+            # A server may send comments while the model behind it starts.
+            until = max(time.monotonic() + patience, self._wake_until)
             while not answer.done:
-                bound = _AFTER_FINISH if answer.finished else self._patience
-                left = None if bound is None else since + bound - now()
-                if (data := await _next(received, left)) is None:
+                if (data := await _next(received, until - time.monotonic())) is None:
                     break
+                finished, progress = answer.finished, answer.progress
                 for chunk in answer.feed(data):
                     self._event_ch.send_nowait(chunk)
                     # A word goes on its way before those that came with it are read; the loop
                     # carries audio besides.
                     await asyncio.sleep(0)
-                # Comments keep a connection alive; only events are progress.
-                if answer.progress != seen:
-                    seen, since = answer.progress, now()
+                if answer.progress != progress and not finished:
+                    wait = _AFTER_FINISH if answer.finished else patience
+                    until = time.monotonic() + wait
             for chunk in answer.end():
                 self._event_ch.send_nowait(chunk)
             await _next(received, _AFTER_DONE)
@@ -129,19 +132,20 @@ class LLMStream(BaseLLMStream):
             bounds = {**request.timeout.as_dict(), "read": read_timeout}
             # Not by `chat.completions.create`: it walks through every message and tool in search of
             # what isn't JSON yet, which costs tenths of a millisecond each, at every turn.
-            return await self._client.post(
-                "/chat/completions",
-                body=body,
-                options={
-                    "headers": request.headers,
-                    "params": request.query,
-                    "timeout": httpx.Timeout(**bounds),
-                    "security": {"bearer_auth": True},
-                },
-                cast_to=ChatCompletionChunk,
-                stream=True,
-                stream_cls=openai.AsyncStream[ChatCompletionChunk],
-            )
+            async with timeout(_together(bounds, tries=1 + self._client.max_retries)):
+                return await self._client.post(
+                    "/chat/completions",
+                    body=body,
+                    options={
+                        "headers": request.headers,
+                        "params": request.query,
+                        "timeout": httpx.Timeout(**bounds),
+                        "security": {"bearer_auth": True},
+                    },
+                    cast_to=ChatCompletionChunk,
+                    stream=True,
+                    stream_cls=openai.AsyncStream[ChatCompletionChunk],
+                )
 
         # One budget for all tries: LiveKit's retries mustn't begin it anew.
         now = time.monotonic()
@@ -169,7 +173,7 @@ class LLMStream(BaseLLMStream):
             exc,
             model=self._request.body["model"],
             dedicated=self._dedicated,
-            seconds=waited if isinstance(exc, openai.APITimeoutError) else self._patience or waited,
+            seconds=(answer.progress and self._patience) or waited,
             key=self._key,
         )
         pause = pause_asked_for(exc)
@@ -188,8 +192,18 @@ class LLMStream(BaseLLMStream):
 
 async def _next(received: AsyncIterator[bytes], seconds: float | None) -> bytes | None:
     """The next bytes; None at the end of the body."""
-    async with timeout(seconds):
+    async with timeout(None if seconds == inf else seconds):
         return await anext(received, None)
+
+
+def _together(bounds: Mapping[str, float | None], *, tries: int) -> float | None:
+    """Seconds within which an answer must begin.
+
+    Each of the bounds holds for one step, and of those a server can make ever more.
+    """
+    steps = [inf if bound is None else bound for bound in bounds.values()]
+    seconds = sum(steps) * tries + _LONGEST_PAUSE * (tries - 1)
+    return None if seconds == inf else seconds
 
 
 def _tool(tool: dict[str, Any]) -> dict[str, Any]:
