@@ -14,7 +14,7 @@ import trustme
 from aiohttp import web
 
 from livekit.agents import APIConnectionError, APIError, APIStatusError, APITimeoutError
-from livekit.plugins.baseten_common import ApiKey, Closed, Endpoint, Transport
+from livekit.plugins.baseten_common import ApiKey, Closed, Endpoint, Transport, WebSocket
 
 Start = Callable[[web.Application], Awaitable[str]]
 
@@ -523,3 +523,103 @@ async def test_what_is_sent_at_once_arrives_in_order_and_never_piles_up(
     await ws.close(timeout=20)
     with pytest.raises(APIError):
         ws.send_nowait(b"late")
+
+
+@pytest.mark.parametrize("reads_on", [True, False])
+async def test_a_close_sends_what_is_under_way_and_is_bounded_by_a_peer_that_takes_nothing(
+    reads_on: bool, start: Start, session: aiohttp.ClientSession
+) -> None:
+    closing, given_up = asyncio.Event(), asyncio.Event()
+    seen: asyncio.Future[tuple[list[bytes], int | None]]
+    seen = asyncio.get_running_loop().create_future()
+
+    async def slow(request: web.Request) -> web.WebSocketResponse:
+        ws = web.WebSocketResponse()
+        await ws.prepare(request)
+        assert isinstance(request.transport, asyncio.Transport)
+        request.transport.pause_reading()
+        await (closing if reads_on else given_up).wait()
+        request.transport.resume_reading()
+        seen.set_result(([message.data async for message in ws], ws.close_code))
+        return ws
+
+    origin = await start(application(websocket=slow))
+    ws = await transport(session).connect(endpoint(origin), what="x", timeout=5)
+    sent = []
+    while ws.idle:
+        sent.append(len(sent).to_bytes(4, "big") * 4096)
+        ws.send_nowait(sent[-1])
+    task = asyncio.create_task(ws.close(timeout=20 if reads_on else 0.05))
+    await asyncio.sleep(0)
+    closing.set()
+    await asyncio.wait_for(task, 20)
+    given_up.set()
+    came, code = await asyncio.wait_for(seen, 20)
+    if reads_on:
+        assert came == sent
+        assert code == 1000
+    else:
+        assert len(came) < len(sent)
+        assert code != 1000
+
+
+async def _talking(start: Start, session: aiohttp.ClientSession) -> WebSocket:
+    origin = await start(application(websocket=echo))
+    return await transport(session).connect(endpoint(origin), what="speech", timeout=5)
+
+
+@pytest.mark.parametrize("early", [True, False])
+async def test_a_listener_takes_what_waits_and_what_comes_and_leaves_the_rest(
+    early: bool, start: Start, session: aiohttp.ClientSession
+) -> None:
+    ws = await _talking(start, session)
+    taken: list[str | bytes] = []
+
+    def take(message: str | bytes) -> str | None:
+        taken.append(message)
+        return "enough" if message == "end" else None
+
+    listening = asyncio.create_task(ws.listen(take, patience=lambda: 20.0))
+    if early:
+        await asyncio.sleep(0)
+    else:
+        listening.cancel()
+    for message in ("one", "two", "end", "rest", "close"):
+        await ws.send(message)
+    closed = await ws.wait_closed()
+    if not early:
+        listening = asyncio.create_task(ws.listen(take, patience=lambda: 20.0))
+    assert await listening == "enough"
+    assert taken == ["one", "two", "end"]
+    assert await ws.receive() == "rest"
+    assert await ws.listen(take, patience=lambda: 20.0) == closed == Closed(4001, "model closed")
+    assert taken == ["one", "two", "end"]
+
+
+async def test_listening_ends_with_an_error_with_patience_or_when_given_up_and_loses_nothing(
+    start: Start, session: aiohttp.ClientSession
+) -> None:
+    ws = await _talking(start, session)
+
+    def refuse(message: str | bytes) -> None:
+        raise APIError("not this", body=None)
+
+    listening = asyncio.create_task(ws.listen(refuse, patience=lambda: 20.0))
+    await ws.send("what")
+    with pytest.raises(APIError, match="not this"):
+        await listening
+    granted = iter([0.01, 0.01])
+
+    def patience() -> float:
+        for left in granted:
+            return left
+        raise APITimeoutError("too long")
+
+    with pytest.raises(APITimeoutError, match="too long"):
+        await ws.listen(refuse, patience=patience)
+    listening = asyncio.create_task(ws.listen(refuse, patience=lambda: 20.0))
+    await asyncio.sleep(0)
+    listening.cancel()
+    await ws.send("still here")
+    assert await ws.receive(timeout=5) == "still here"
+    await ws.close()

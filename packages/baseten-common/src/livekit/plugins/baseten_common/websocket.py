@@ -3,8 +3,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections import deque
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import TypeVar
 
 import aiohttp
 
@@ -13,24 +13,14 @@ from livekit.agents import APIError
 from . import errors
 from .credentials import ApiKey
 from .deadlines import timeout as deadline
+from .inbox import Closed, Inbox, Listener
 
 __all__ = ["Closed", "WebSocket"]
 
-_MAX_QUEUED = 4 * 2**20  # bytes; past that the server is made to wait
+_T = TypeVar("_T")
+
+_SMALL = 8 * 2**10  # bytes, of which an empty buffer takes all without a wait
 _GOODBYE = 0.2  # seconds that an abandoned connection may take to send its close frame
-
-
-@dataclass(frozen=True)
-class Closed:
-    """That a WebSocket has closed, as the last thing that :meth:`WebSocket.receive` returns.
-
-    Attributes:
-        code: The close code of the server; 1006 when the connection was lost.
-        reason: The server's words, or what broke the connection.
-    """
-
-    code: int
-    reason: str = ""
 
 
 class WebSocket:
@@ -61,8 +51,9 @@ class WebSocket:
         self.request_id = request_id
         self.acquire_time = acquire_time
         """Seconds that the handshake took."""
-        self._inbox = _Inbox()
+        self._inbox = Inbox(key)
         self._loop = asyncio.get_running_loop()
+        self._socket: socket.socket | None = ws.get_extra_info("socket")
         self._reader = asyncio.create_task(_read(ws, self._inbox), name="baseten.websocket")
 
     @property
@@ -80,12 +71,26 @@ class WebSocket:
             key=self._key,
         )
 
-    async def send(self, data: str | bytes) -> None:
+    async def send(self, data: str | bytes, *, timeout: float | None = None) -> None:
         """Send one message.
 
+        Args:
+            data: The message.
+            timeout: Seconds for which a full buffer may hold it up; None leaves it at that.
+
         Raises:
+            APITimeoutError: the server takes nothing. How much of the message went out is unknown.
             APIError: the connection is closed or broke.
         """
+        # Most messages go out at once, and a timer for each costs more than sending it.
+        limit = None if self.idle and len(data) <= _SMALL else timeout
+        try:
+            async with deadline(limit):
+                await self._send(data)
+        except asyncio.TimeoutError:
+            raise errors.timed_out(f"{self._what}: sending", timeout or 0.0) from None
+
+    async def _send(self, data: str | bytes) -> None:
         if self.closed:
             raise self.error(self.closed)
         try:
@@ -101,7 +106,13 @@ class WebSocket:
     @property
     def idle(self) -> bool:
         """Whether nothing waits in the buffer, so that :meth:`send_nowait` may be used."""
-        return self._transport is not None and not self._transport.get_write_buffer_size()
+        transport = self._transport
+        if transport is None or transport.is_closing() or self._inbox.closed:
+            return False
+        try:
+            return not transport.get_write_buffer_size()
+        except AttributeError:  # of a lost TLS connection, in Python 3.10
+            return False
 
     def send_nowait(self, data: str | bytes) -> None:
         """Send one small message, without the turn of the event loop that costs as much again.
@@ -111,7 +122,7 @@ class WebSocket:
         Raises:
             APIError: the connection is closed or broke.
         """
-        sending = self.send(data)
+        sending = self._send(data)
         try:
             sending.send(None)
         except StopIteration:
@@ -133,14 +144,33 @@ class WebSocket:
             if not await inbox.wait(timeout) and inbox.is_empty:
                 raise errors.timed_out(self._what, timeout or 0.0)
         if inbox.messages:
-            message = inbox.take()
-            # A server may say the key back in an error. What callers say is left as it is: a
-            # key of a sandbox can be any word.
-            if isinstance(message, str) and '"error"' in message:
-                message = self._key.redact(message)
-            return message
+            return inbox.take()
         assert inbox.closed is not None
         return inbox.closed
+
+    async def listen(
+        self,
+        take: Callable[[str | bytes], _T | None],
+        *,
+        patience: Callable[[], float],
+    ) -> _T | Closed:
+        """Have each message taken in the step that reads it, which spares turns of the loop.
+
+        Args:
+            take: Takes a message. What it returns, if not None, or raises ends the listening;
+                later messages are left for :meth:`receive`.
+            patience: Asked now and then how long it makes sense to wait from now, in seconds,
+                before it is asked again. What it raises ends the listening too.
+
+        Returns:
+            What ``take`` returned, or how the connection ended.
+        """
+        listener = Listener(take, patience)
+        self._inbox.hand_to(listener)
+        try:
+            return await listener.outcome()
+        finally:
+            self._inbox.hand_to(None)
 
     async def wait_closed(self) -> Closed:
         """Wait until the connection has ended; messages stay queued."""
@@ -149,13 +179,19 @@ class WebSocket:
         return self.closed
 
     async def close(self, *, timeout: float = 1.0) -> None:
-        """Say goodbye, wait for the server's, and close; at most ``timeout`` seconds each."""
+        """Send what is under way, say goodbye, wait for the server's, and close.
+
+        Args:
+            timeout: Seconds for all that, and for the reader to end.
+        """
         try:
             with contextlib.suppress(asyncio.TimeoutError):
                 async with deadline(timeout):
                     await self._ws.close()
         finally:
             self.abort()
+            if self._ws.close_code in (None, 1006):
+                _hang_up(self._socket)
         await asyncio.wait([self._reader], timeout=timeout)
 
     def abort(self) -> None:
@@ -171,59 +207,10 @@ class WebSocket:
                 self._loop.call_soon_threadsafe(self._reader.cancel)
 
 
-class _Inbox:
-    def __init__(self) -> None:
-        self.messages: deque[str | bytes] = deque()
-        self.closed: Closed | None = None
-        self._waiters: list[asyncio.Future[bool]] = []
-        self._size = 0
-        self._room = asyncio.Event()
-
-    @property
-    def is_empty(self) -> bool:
-        return not self.messages and self.closed is None
-
-    async def put(self, message: str | bytes) -> None:
-        self.messages.append(message)
-        self._size += len(message)
-        self.wake()
-        while self._size > _MAX_QUEUED:
-            self._room.clear()
-            await self._room.wait()
-
-    def take(self) -> str | bytes:
-        message = self.messages.popleft()
-        self._size -= len(message)
-        self._room.set()
-        return message
-
-    async def wait(self, timeout: float | None) -> bool:
-        """Whether something came in time."""
-        # Each message passes here: an event and a timeout() would cost as much as all the rest.
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[bool] = loop.create_future()
-        timer = None if timeout is None else loop.call_later(timeout, _settle, waiter, False)
-        self._waiters.append(waiter)
-        try:
-            return await waiter
-        finally:
-            self._waiters.remove(waiter)
-            if timer is not None:
-                timer.cancel()
-
-    def wake(self) -> None:
-        for waiter in self._waiters:
-            _settle(waiter, True)
-
-
-def _settle(waiter: asyncio.Future[bool], came: bool) -> None:
-    if not waiter.done():
-        waiter.set_result(came)
-
-
-async def _read(ws: aiohttp.ClientWebSocketResponse[bool], inbox: _Inbox) -> None:
+async def _read(ws: aiohttp.ClientWebSocketResponse[bool], inbox: Inbox) -> None:
     closed = Closed(1006, "given up by the client")
-    transport_socket = ws.get_extra_info("socket")
+    connection = ws.get_extra_info("socket")
+    closing = False
     try:
         while True:
             message = await ws.receive()
@@ -232,21 +219,29 @@ async def _read(ws: aiohttp.ClientWebSocketResponse[bool], inbox: _Inbox) -> Non
                 continue
             if message.type == aiohttp.WSMsgType.CLOSE:
                 closed = Closed(message.data or 1005, message.extra or "")
+            elif message.type == aiohttp.WSMsgType.CLOSING:
+                closing = True
+                closed = Closed(1000, "closed by the client")
             else:
                 closed = _broken(ws)
             break
     finally:
-        inbox.closed = closed
-        inbox.wake()
-        # After a cancelled receive, aiohttp sends the close frame and drops the connection
-        # without a wait; only a send buffer that the peer doesn't empty would hold it up.
-        with contextlib.suppress(asyncio.TimeoutError):
-            async with deadline(_GOODBYE):
-                await ws.close()
+        inbox.end(closed)
+        if not closing:  # otherwise close() does the same, and with more patience
+            # After a cancelled receive, aiohttp sends the close frame and drops the connection
+            # without a wait; only a send buffer that the peer doesn't empty would hold it up.
+            with contextlib.suppress(asyncio.TimeoutError):
+                async with deadline(_GOODBYE):
+                    await ws.close()
         if closed.code == 1006:
-            # A peer that takes nothing any more would otherwise hold up whoever is sending.
-            with contextlib.suppress(OSError, AttributeError):
-                transport_socket.shutdown(socket.SHUT_RDWR)
+            _hang_up(connection)
+
+
+def _hang_up(connection: socket.socket | None) -> None:
+    # A peer that takes nothing any more would otherwise hold up whoever is sending.
+    if connection is not None:
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
 
 
 def _broken(ws: aiohttp.ClientWebSocketResponse[bool]) -> Closed:

@@ -2,17 +2,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import Callable
 
-from livekit.agents import APIError, APITimeoutError
+from livekit.agents import APIError
 from livekit.agents.utils import aio
-from livekit.plugins.baseten_common import ApiKey, Closed, errors, timeout
+from livekit.plugins.baseten_common import ApiKey, Closed, errors
 
 from .failures import WHAT, failure_of
 from .lines import Line
 from .playback import Playback
-from .protocols import Audio, Event, Failed, Finished, Spoken, Utterance
+from .protocols import Audio, Failed, Finished, Spoken, Utterance
 from .script import Script
 from .warm import WarmSockets
 
@@ -92,9 +93,10 @@ class _Exchange:
         sender = asyncio.create_task(self._send(script), name="baseten.tts.send")
         reusable = False
         try:
-            finished: Finished | None = None
-            while finished is None:
-                finished = self._play(await self._events(sender), playback)
+            heard = await ws.listen(
+                functools.partial(self._take, playback), patience=self._patience
+            )
+            finished = self._judge(heard, sender) if isinstance(heard, Closed) else heard
             reusable = finished.reusable
             playback.finish()
         finally:
@@ -136,11 +138,7 @@ class _Exchange:
         self._note_progress(only_new=True)
         self._sent_at = time.monotonic()
         for message in messages:
-            try:
-                async with timeout(self._c._limit):
-                    await self._line.ws.send(message)
-            except asyncio.TimeoutError:
-                raise errors.timed_out(f"{WHAT}: sending", self._c._limit) from None
+            await self._line.ws.send(message, timeout=self._c._limit)
 
     def _note_progress(self, *, only_new: bool = False) -> None:
         if not self._utterance.due:
@@ -148,41 +146,38 @@ class _Exchange:
         elif self._due_since is None or not only_new:
             self._due_since = time.monotonic()
 
-    def _play(self, events: list[Event], playback: Playback) -> Finished | None:
-        for event in events:
+    def _take(self, playback: Playback, message: str | bytes) -> Finished | None:
+        self._heard = True
+        said = False
+        finished: Finished | None = None
+        for event in self._utterance.receive(message):
             if isinstance(event, Audio):
+                said = said or bool(event.data)
                 playback.play(event)
-            elif isinstance(event, Spoken):
+                continue
+            said = True
+            if isinstance(event, Spoken):
                 playback.caption(event)
             elif isinstance(event, Failed):
-                raise failure_of(event, key=self._c._key, request_id=self._line.ws.request_id)
+                raise self._failure(event)
             else:
-                return event
-        return None
-
-    async def _events(self, sender: asyncio.Task[None]) -> list[Event]:
-        message = await self._receive()
-        if isinstance(message, Closed):
-            return [self._judge(message, sender)]
-        self._heard = True
-        events = self._utterance.receive(message)
+                finished = event
+                break
         # A server that talks and says nothing is waited for no longer than one that is silent.
-        said = any(not isinstance(event, Audio) or event.data for event in events)
         self._note_progress(only_new=not said)
-        return events
+        return finished
 
-    async def _receive(self) -> str | bytes | Closed:
-        limit = self._c._limit
-        while True:
-            since = self._due_since
-            left = limit if since is None else since + limit - time.monotonic()
-            try:
-                return await self._line.ws.receive(timeout=max(left, 0.001))
-            except APITimeoutError:
-                if self._due_since is not None and self._due_since + limit <= time.monotonic():
-                    raise errors.timed_out(WHAT, limit) from None
+    def _failure(self, failed: Failed) -> APIError:
+        return failure_of(failed, key=self._c._key, request_id=self._line.ws.request_id)
 
-    def _judge(self, closed: Closed, sender: asyncio.Task[None]) -> Finished | Failed:
+    def _patience(self) -> float:
+        limit, since = self._c._limit, self._due_since
+        left = limit if since is None else since + limit - time.monotonic()
+        if left <= 0:
+            raise errors.timed_out(WHAT, limit)
+        return left
+
+    def _judge(self, closed: Closed, sender: asyncio.Task[None]) -> Finished:
         if sender.done() and not sender.cancelled() and (error := sender.exception()):
             if self._line.reused and not self._heard:
                 raise _Stale from None
@@ -193,6 +188,4 @@ class _Exchange:
             return verdict
         if self._line.reused and not self._heard:
             raise _Stale
-        if verdict is not None:
-            return verdict
-        raise self._line.ws.error(closed)
+        raise self._failure(verdict) if verdict is not None else self._line.ws.error(closed)
