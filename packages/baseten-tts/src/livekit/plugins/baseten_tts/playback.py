@@ -12,6 +12,8 @@ from .protocols import Audio, Spoken
 __all__ = ["Playback"]
 
 _SILENCE = 0.02  # seconds
+_FRAME = 0.2  # seconds, LiveKit's own; what isn't enough for a frame would only wait there
+_MARGIN = 0.1  # seconds of audio at the least that the listener has left when more is handed on
 _TURNS = 100  # of the event loop, for the emitter to hand on what it holds
 
 
@@ -36,6 +38,10 @@ class Playback:
         self._odd = b""
         self._samples = 0
         self._piece_start = 0.0
+        self._loop = asyncio.get_running_loop()
+        self._held = bytearray()
+        self._release: asyncio.TimerHandle | None = None
+        self._plays_until = 0.0  # at the earliest, by the loop's clock
         emitter.initialize(
             request_id=request_id,
             sample_rate=sample_rate,
@@ -82,6 +88,7 @@ class Playback:
 
     def caption(self, spoken: Spoken) -> None:
         """A piece of the text with its time."""
+        self._hand_on_held()
         begin = self._piece_start
         end = NOT_GIVEN if spoken.end is None else begin + spoken.end
         self._emitter.push_timed_transcript(
@@ -95,6 +102,7 @@ class Playback:
     def finish(self) -> None:
         """Hand on what is still held."""
         self._drain()
+        self._hand_on_held()
         self._emitter.flush()
 
     async def give_up(self, error: APIError) -> APIError:
@@ -117,6 +125,26 @@ class Playback:
         self._odd = b""
 
     def _hand_on(self, data: bytes) -> None:
-        if data:
-            self._samples += len(data) // 2
+        if not data:
+            return
+        now = self._loop.time()
+        left = self._plays_until - now
+        self._samples += len(data) // 2
+        self._plays_until = max(self._plays_until, now) + len(data) / (2 * self._rate)
+        if left < _MARGIN and not self._held:
             self._emitter.push(data)
+            return
+        # The listener has enough: each piece handed on costs several turns of the loop.
+        self._held += data
+        if len(self._held) >= 2 * self._rate * _FRAME:
+            self._hand_on_held()
+        elif self._release is None:
+            self._release = self._loop.call_later(left - _MARGIN, self._hand_on_held)
+
+    def _hand_on_held(self) -> None:
+        if self._release is not None:
+            self._release.cancel()
+            self._release = None
+        if self._held:
+            self._emitter.push(bytes(self._held))
+            self._held.clear()
