@@ -6,8 +6,8 @@ Each import is made in a fresh interpreter, which first imports ``livekit.agents
 component, and times both: the pair shares all that a machine does to it. In between the garbage of
 the first is collected, which takes longer than most components and would fall on any of them by
 chance. Shown is what the component adds, in percent of ``livekit.agents``, and how many modules of
-``openai`` it brought along that weren't there before. The LLM is also shown over
-``livekit.plugins.openai``, which it is made of. The components take turns.
+``openai`` it brought along that weren't there before. The components take
+turns.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ import gc, json, sys, time
 start = time.perf_counter()
 import livekit.agents
 agents = time.perf_counter() - start
-for name in sys.argv[2:]:
-    __import__(name)
 gc.collect()
 gc.freeze()
 before = set(sys.modules)
@@ -37,16 +35,14 @@ new = [name for name in set(sys.modules) - before if name.partition(".")[0] == "
 print(json.dumps({"agents": agents, "more": more, "openai": len(new)}))
 """
 COMMON = "livekit.plugins."
-OVER_OPENAI = "baseten_llm over openai"
-OURS = ("baseten_stt", "baseten_tts", "baseten_llm", OVER_OPENAI, "baseten")
+OURS = ("baseten_stt", "baseten_tts", "baseten_llm", "baseten")
 NO_OPENAI = ("baseten_stt", "baseten_tts")
 
 
-def measure(python: str, scene: str) -> dict[str, float]:
+def measure(python: str, component: str) -> dict[str, float]:
     """Import one in a fresh interpreter."""
-    names = [COMMON + name for name in scene.split(" over ")]
     done = subprocess.run(
-        [python, "-c", PROGRAM, *names],
+        [python, "-c", PROGRAM, COMMON + component],
         env=surroundings(),
         capture_output=True,
         text=True,

@@ -36,7 +36,7 @@ PEER = [
 
 
 def url_of(llm: LLM) -> str:
-    return str(llm._client.base_url)
+    return str(llm._access.client.base_url)
 
 
 def test_takes_every_argument_of_the_published_plugin() -> None:
@@ -147,7 +147,7 @@ async def test_aclose_closes_what_it_opened(serve, ask) -> None:
     llm = served.llm()
     await llm.chat(chat_ctx=ask("Hello")).collect()
     await llm.aclose()
-    assert llm._client.is_closed()
+    assert llm._access.client.is_closed()
     await llm.aclose()
 
 

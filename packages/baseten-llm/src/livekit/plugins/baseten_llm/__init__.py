@@ -1,9 +1,8 @@
 """LLM for LiveKit Agents on Baseten's Model APIs and dedicated deployments."""
 
-from livekit.plugins.baseten_common import register_plugin, registering_on_any_thread
+from livekit.plugins.baseten_common import register_plugin
 
-with registering_on_any_thread():  # for livekit.plugins.openai, on which all of this is built
-    from .llm import LLM
+from .llm import LLM
 from .log import logger
 from .models import LLMModels, ReasoningEffort
 from .stream import LLMStream

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from livekit.agents import APIError
@@ -32,12 +31,12 @@ _BROKEN = frozenset({"abort", "error"})
 _UNFINISHED = frozenset({"length", "content_filter"})
 
 
-@dataclass
 class _Call:
-    id: str = ""
-    name: str = ""
-    # Put together once, at the end: to add to a text each time copies all of it each time.
-    pieces: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.id = ""
+        self.name = ""
+        # Put together once, at the end: to add to a text each time copies all of it each time.
+        self.pieces: list[str] = []
 
     @property
     def arguments(self) -> str:

@@ -13,7 +13,7 @@ from livekit.plugins.baseten_common import ApiKey, AuthScheme, timeout
 
 from .version import __version__
 
-__all__ = ["baseten_client", "close_when_dropped"]
+__all__ = ["baseten_client", "close", "close_when_dropped"]
 
 # Baseten closes a connection after 60 to 120 idle seconds
 # (https://docs.baseten.co/inference/http-client-configuration); one must not be reused just then.
@@ -85,12 +85,13 @@ def _abandon(client: openai.AsyncClient, used_in: list[asyncio.AbstractEventLoop
 
 
 def _start_closing(client: openai.AsyncClient) -> None:
-    task = asyncio.get_running_loop().create_task(_close(client), name="baseten_llm_close")
+    task = asyncio.get_running_loop().create_task(close(client), name="baseten_llm_close")
     _closings.add(task)
     task.add_done_callback(_closings.discard)
 
 
-async def _close(client: openai.AsyncClient) -> None:
+async def close(client: openai.AsyncClient) -> None:
+    """Close a client's connections, as well as it can be done within 5 seconds."""
     with contextlib.suppress(Exception):
         async with timeout(_CLOSING):
             await client.close()

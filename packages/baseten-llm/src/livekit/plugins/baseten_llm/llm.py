@@ -15,42 +15,28 @@ from livekit.agents import (
     APIStatusError,
     NotGivenOr,
 )
-from livekit.agents.llm import ChatContext, Tool, ToolChoice, utils as llm_utils
+from livekit.agents.llm import LLM as BaseLLM, ChatContext, Tool, ToolChoice, utils as llm_utils
 from livekit.agents.utils import is_given
-from livekit.plugins.baseten_common import ApiKey, AuthScheme
-from livekit.plugins.openai import LLM as OpenAILLM
+from livekit.plugins.baseten_common import AuthScheme, timeout as within
 
-from .client import baseten_client, close_when_dropped
+from .access import Access
+from .client import close, close_when_dropped
 from .conversations import Conversations
 from .log import logger
 from .models import DEFAULT_MODEL, Family, LLMModels, ReasoningEffort, family_of, replacement_for
-from .requests import Options, check_fields, named_choice, strict_format
+from .requests import Options, check_fields
 from .served import Served
 from .stream import LLMStream
-from .targets import Target
 
 __all__ = ["LLM"]
 
-# Fields that the base class keeps as well, where users look them up.
-_BASE_FIELDS = [
-    "user",
-    "safety_identifier",
-    "prompt_cache_key",
-    "prompt_cache_retention",
-    "prompt_cache_options",
-    "store",
-    "metadata",
-    "service_tier",
-    "verbosity",
-    "temperature",
-    "top_p",
-]
+_WAKING = 30.0
 
 _T = TypeVar("_T")
 _U = TypeVar("_U")
 
 
-class LLM(OpenAILLM):
+class LLM(BaseLLM):
     """A language model on Baseten: on the Model APIs, a dedicated deployment, or any URL.
 
     The Model APIs are asked at ``https://inference.baseten.co/v1`` by a model's slug
@@ -184,29 +170,29 @@ class LLM(OpenAILLM):
         """
         if is_given(model) and not model.strip():
             raise ValueError(f"model is blank; a slug looks like {DEFAULT_MODEL!r}")
-        if client is not None:
-            where = (model_id, chain_id, environment, deployment_id)
-            if any(is_given(named) for named in where) or development or regional:
-                raise ValueError("a client has a URL of its own: pass it, or model_id=/chain_id=")
-            target = Target(str(client.base_url))
-            key = ApiKey(client.api_key) if client.api_key else None
-        else:
-            target = Target.resolve(
+        where = {
+            "model_id": _or_none(model_id),
+            "chain_id": _or_none(chain_id),
+            "environment": _or_none(environment),
+            "deployment_id": _or_none(deployment_id),
+            "development": development,
+            "regional": regional,
+        }
+        if client is None:
+            access = Access.make(
+                api_key=_or_none(api_key),
+                auth_scheme=auth_scheme,
+                max_retries=max_retries or 0,
                 base_url=_or_none(base_url),
-                model_id=_or_none(model_id),
-                chain_id=_or_none(chain_id),
-                environment=_or_none(environment),
-                deployment_id=_or_none(deployment_id),
-                development=development,
-                regional=regional,
+                **where,
             )
-            key = ApiKey.resolve(_or_none(api_key))
-        dedicated = target.endpoint is not None
-        named = model or (target.endpoint.id if target.endpoint else DEFAULT_MODEL)
-        family = family_of(named) if model or not dedicated else Family()
-        effort: ReasoningEffort | None = reasoning_effort or None
-        enabled = _or_none(enable_thinking)
-        thinking, _ = family.thinking(effort, enabled)
+        elif any(named not in (None, False) for named in where.values()):
+            raise ValueError("a client has a URL of its own: pass it, or model_id=/chain_id=")
+        else:
+            access = Access.by(client)
+        endpoint = access.target.endpoint
+        named = model or (endpoint.id if endpoint else DEFAULT_MODEL)
+        family = family_of(named) if model or not endpoint else Family()
         given: dict[str, Any] = {
             "user": user,
             "safety_identifier": safety_identifier,
@@ -229,14 +215,16 @@ class LLM(OpenAILLM):
             "max_tokens": max_tokens,
             "max_completion_tokens": max_completion_tokens,
         }
-        asked = {name: value for name, value in given.items() if is_given(value)}
+        asked = {n: value for n, value in given.items() if is_given(value) and value is not None}
         self._options = Options(
             model=named,
             family=family,
-            fields=check_fields({name: v for name, v in asked.items() if v is not None}),
-            reasoning_effort=effort,
-            enable_thinking=enabled,
+            fields=check_fields(asked),
+            reasoning_effort=reasoning_effort or None,
+            enable_thinking=_or_none(enable_thinking),
             chat_template_args=chat_template_args or {},
+            parallel_tool_calls=parallel_tool_calls,
+            tool_choice=tool_choice,
             extra_body=extra_body or {},
             extra_headers=extra_headers or {},
             extra_query=extra_query or {},
@@ -246,39 +234,16 @@ class LLM(OpenAILLM):
             cache_breakpoints=prompt_cache_breakpoints is True,
             strict_tools=strict_tool_schema,
         )
-        if client is None:
-            assert key is not None
-            used = baseten_client(
-                base_url=target.base_url,
-                key=key,
-                auth_scheme=auth_scheme,
-                max_retries=max_retries or 0,
-            )
-            close_when_dropped(self, used)
-        super().__init__(
-            model=named,
-            client=client or used,
-            parallel_tool_calls=parallel_tool_calls,
-            tool_choice=tool_choice,
-            reasoning_effort=thinking.get("reasoning_effort", NOT_GIVEN),
-            max_completion_tokens=self._options.fields.get("max_tokens", NOT_GIVEN),
-            prompt_cache_breakpoints=prompt_cache_breakpoints,
-            extra_body=extra_body,
-            extra_headers=extra_headers,
-            extra_query=extra_query,
-            _strict_tool_schema=strict_tool_schema,
-            **{name: given[name] for name in _BASE_FIELDS},
-        )
-        self._owns_client = client is None
-        self._target = target
-        self._key = key
-        self._dedicated = dedicated
+        super().__init__()
+        self._access = access
+        if access.owned:
+            close_when_dropped(self, access.client)
         self._starts_thinking = _or_none(starts_thinking)
         # The Model APIs send reasoning in a field of its own
         # (https://docs.baseten.co/inference/model-apis/reasoning).
-        self._served_starts_thinking = False if target.is_model_apis else None
+        self._served_starts_thinking = False if access.target.is_model_apis else None
         self._conversations = Conversations() if session_affinity else None
-        if not dedicated and (replacement := replacement_for(named)):
+        if not endpoint and (replacement := replacement_for(named)):
             logger.warning(
                 "the model %s is retired from Baseten's Model APIs; use %s instead",
                 named,
@@ -295,8 +260,7 @@ class LLM(OpenAILLM):
         """``Baseten``."""
         return "Baseten"
 
-    # The stream is one of LiveKit's, as its contract asks for; of the OpenAI plugin's it has nothing.
-    def chat(  # type: ignore[override]
+    def chat(
         self,
         *,
         chat_ctx: ChatContext,
@@ -326,21 +290,19 @@ class LLM(OpenAILLM):
         Raises:
             ValueError: an option of the call can't be used.
         """
-        call: dict[str, Any] = {}
-        parallel = _either(parallel_tool_calls, self._opts.parallel_tool_calls)
-        choice = tool_choice or self._opts.tool_choice
-        if tools and is_given(parallel):
-            call["parallel_tool_calls"] = parallel
-        if tools and choice:
-            call["tool_choice"] = named_choice(choice)
-        if is_given(response_format):
-            call["response_format"] = strict_format(response_format)
-        call.update(extra_kwargs or {})
+        call = self._options.call(
+            extra_kwargs or {},
+            with_tools=bool(tools),
+            parallel_tool_calls=parallel_tool_calls,
+            tool_choice=tool_choice,
+            response_format=response_format,
+        )
         headers = {}
         if self._conversations is not None:
             headers["x-session-affinity"] = self._conversations.value(chat_ctx)
         return LLMStream(
             self,
+            access=self._access,
             request=self._options.request(
                 call,
                 timeout=conn_options.timeout,
@@ -348,9 +310,6 @@ class LLM(OpenAILLM):
                 starts_thinking=self._starts_thinking,
                 otherwise=self._served_starts_thinking,
             ),
-            client=self._client,
-            key=self._key,
-            dedicated=self._dedicated,
             chat_ctx=chat_ctx,
             tools=tools or [],
             conn_options=conn_options,
@@ -362,21 +321,28 @@ class LLM(OpenAILLM):
         Raises:
             APIError: the listing failed, or took more than 30 seconds.
         """
-        return [*(await Served.ask(self._client, key=self._key)).names]
+        return [*(await Served.ask(self._access)).names]
+
+    async def aclose(self) -> None:
+        """Close the connections; a client of the caller's own stays as it is."""
+        await super().aclose()
+        if self._access.owned:
+            await close(self._access.client)
 
     async def _prewarm_impl(self) -> None:
-        if self._options.wake and self._target.endpoint is not None:
-            url = self._target.endpoint.route("wake")
-            await self._client.post(url, cast_to=httpx.Response)
+        endpoint = self._access.target.endpoint
+        if self._options.wake and endpoint is not None:
+            async with within(_WAKING):
+                await self._access.client.post(endpoint.route("wake"), cast_to=httpx.Response)
             return
         try:
-            served = await Served.ask(self._client, key=self._key)
+            served = await Served.ask(self._access)
         except APIStatusError as refused:
             # Any answer leaves a connection to reuse; a refused key is worth telling early.
             if refused.status_code in (401, 403):
                 logger.warning("%s", refused.message)
             return
-        if not self._dedicated and served.names and self.model not in served.names:
+        if endpoint is None and served.names and self.model not in served.names:
             logger.warning("the model %s isn't among those that this key can use", self.model)
         if self._served_starts_thinking is None:
             self._served_starts_thinking = served.starts_thinking(self.model)

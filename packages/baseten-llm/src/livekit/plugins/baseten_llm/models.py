@@ -157,8 +157,7 @@ class Family:
 # Families that never think, by their published names: none is among the models for which vLLM
 # has a way to tell reasoning apart (https://docs.vllm.ai/en/stable/features/reasoning_outputs/).
 # Whole names only: a model that was made from one of these may well have been taught to think.
-_PLAIN = re.compile(
-    r"""(?: (?:Meta-)?Llama-[34](?:\.\d)?(?:-Scout|-Maverick)?-\d+B(?:-\d+E)?(?:-Vision)?-Instruct
+_PLAIN = r"""(?: (?:Meta-)?Llama-[34](?:\.\d)?(?:-Scout|-Maverick)?-\d+B(?:-\d+E)?(?:-Vision)?-Instruct
     | (?:Mistral|Mixtral|Ministral)(?:-(?:Small|Medium|Large|Nemo))?(?:-[\d.]+)?(?:-[\dx]+B)?
       -Instruct(?:-v?[\d.]+)?
     | gemma-(?:[23]|3n)-\w+-it
@@ -167,9 +166,7 @@ _PLAIN = re.compile(
     | Qwen3-(?:[\dAB.-]+)-Instruct-2507
     | DeepSeek-V3(?:-0324)?
     | Kimi-K2-Instruct(?:-0905)? )
-    (?:[-_.](?:fp8|nvfp4|mxfp4|fp4|bf16|awq|gptq|int[48]|[48]bit|dynamic|quantized|w\da\d+))*""",
-    re.IGNORECASE | re.VERBOSE,
-)
+    (?:[-_.](?:fp8|nvfp4|mxfp4|fp4|bf16|awq|gptq|int[48]|[48]bit|dynamic|quantized|w\da\d+))*"""
 
 _FAMILIES: tuple[tuple[str, Family], ...] = (
     # Thinks in a format without these tags (https://cookbook.openai.com/articles/openai-harmony).
@@ -195,6 +192,7 @@ def family_of(model: str) -> Family:
         if re.search(pattern, model, re.IGNORECASE):
             return family
     # In a cache of Hugging Face's, two dashes stand for the slash.
-    if any(_PLAIN.fullmatch(part) for part in re.split("/|--", model)):
+    parts = re.split("/|--", model)
+    if any(re.fullmatch(_PLAIN, part, re.IGNORECASE | re.VERBOSE) for part in parts):
         return Family(starts_thinking=False)
     return Family()

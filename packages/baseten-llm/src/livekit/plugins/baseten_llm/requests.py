@@ -13,11 +13,13 @@ from typing import Any, cast
 
 import httpx2 as httpx
 
+from livekit.agents import NotGivenOr
 from livekit.agents.llm import ToolChoice, utils as llm_utils
+from livekit.agents.utils import is_given
 
 from .models import Family, ReasoningEffort
 
-__all__ = ["Options", "Request", "check_fields", "named_choice", "strict_format"]
+__all__ = ["Options", "Request", "check_fields"]
 
 _OURS = frozenset({"model", "messages", "stream", "stream_options", "tools"})
 _RANGES: dict[str, tuple[float, float]] = {
@@ -38,28 +40,20 @@ class Request:
     """What one answer is asked with.
 
     Attributes:
+        options: Those of the LLM.
         body: The request's body, but for messages and tools.
         headers: Headers of this request.
         query: Added to the URL.
         timeout: Bounds connecting, sending, and each wait for the next piece of the answer.
-        wake: Seconds that a dedicated deployment may take to start; 0 if it isn't waited for.
-        fold_system: Whether late system messages become user messages.
-        cache_breakpoints: Whether cache breakpoints are marked.
-        strict_tools: Whether tool schemas go out as strict ones.
         starts_thinking: Whether the answer begins inside its reasoning; None if it isn't known.
-        think_tags: What the model writes around reasoning in its text.
     """
 
+    options: Options
     body: dict[str, Any]
     headers: dict[str, str]
     query: dict[str, Any]
     timeout: httpx.Timeout
-    wake: float
-    fold_system: bool
-    cache_breakpoints: bool
-    strict_tools: bool
     starts_thinking: bool | None
-    think_tags: tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,18 +63,20 @@ class Options:
     Attributes:
         model: The slug, or the name a deployment serves under.
         family: What models of this name take.
-        fields: Fields of each request's body.
+        fields: Fields of each request's body, as :func:`check_fields` returns them.
         reasoning_effort: How much to think; None for the family's default.
         enable_thinking: Whether to think at all; None leaves it open.
         chat_template_args: Arguments of the chat template.
+        parallel_tool_calls: Whether one answer may call several tools.
+        tool_choice: Whether and which tools must be called.
         extra_body: Further fields of each request's body.
         extra_headers: Headers of each request.
         extra_query: Added to each URL.
         timeout: Bounds of each request; None for those of LiveKit's connect options.
-        wake: See :class:`Request`.
-        fold_system: See :class:`Request`.
-        cache_breakpoints: See :class:`Request`.
-        strict_tools: See :class:`Request`.
+        wake: Seconds that a dedicated deployment may take to start; 0 if it isn't waited for.
+        fold_system: Whether late system messages become user messages.
+        cache_breakpoints: Whether cache breakpoints are marked.
+        strict_tools: Whether tool schemas go out as strict ones.
     """
 
     model: str
@@ -89,6 +85,8 @@ class Options:
     reasoning_effort: ReasoningEffort | None
     enable_thinking: bool | None
     chat_template_args: Mapping[str, Any]
+    parallel_tool_calls: NotGivenOr[bool]
+    tool_choice: NotGivenOr[ToolChoice]
     extra_body: Mapping[str, Any]
     extra_headers: Mapping[str, str]
     extra_query: Mapping[str, Any]
@@ -101,6 +99,40 @@ class Options:
     def __post_init__(self) -> None:
         if self.wake < 0:
             raise ValueError(f"wake must be 0 or more seconds; got {self.wake!r}")
+        self.family.thinking(self.reasoning_effort, self.enable_thinking)
+
+    def call(
+        self,
+        extra: Mapping[str, Any],
+        *,
+        with_tools: bool,
+        parallel_tool_calls: NotGivenOr[bool],
+        tool_choice: NotGivenOr[ToolChoice],
+        response_format: NotGivenOr[Any],
+    ) -> dict[str, Any]:
+        """Put together the options of one call.
+
+        Args:
+            extra: Options that win over all others.
+            with_tools: Whether there are tools to call; without, nothing is said of them.
+            parallel_tool_calls: In place of what the LLM has.
+            tool_choice: In place of what the LLM has.
+            response_format: A pydantic model, dataclass or typed dict, or the form of the wire.
+
+        Raises:
+            ValueError: the response format isn't strict.
+        """
+        call: dict[str, Any] = {}
+        parallel = (
+            parallel_tool_calls if is_given(parallel_tool_calls) else self.parallel_tool_calls
+        )
+        if with_tools and is_given(parallel):
+            call["parallel_tool_calls"] = parallel
+        if with_tools and (choice := tool_choice or self.tool_choice):
+            call["tool_choice"] = _named(choice)
+        if is_given(response_format):
+            call["response_format"] = _strict(response_format)
+        return {**call, **extra}
 
     def request(
         self,
@@ -141,10 +173,11 @@ class Options:
             starts_thinking = self.family.presumed(effort, enabled)
         if template_args := {**switch, **template_args}:
             extra_body["chat_template_args"] = template_args
-        fields = check_fields({**self.fields, **thinking, **call})
+        fields = {**self.fields, **thinking, **check_fields(call)}
         if isinstance(bounds, (int, float)) or bounds is None:
             bounds = httpx.Timeout(timeout if bounds is None else bounds)
         return Request(
+            options=self,
             body={
                 "model": self.model,
                 **fields,
@@ -155,12 +188,7 @@ class Options:
             headers={**headers, **extra_headers},
             query=extra_query,
             timeout=cast(httpx.Timeout, bounds),
-            wake=self.wake,
-            fold_system=self.fold_system,
-            cache_breakpoints=self.cache_breakpoints,
-            strict_tools=self.strict_tools,
             starts_thinking=otherwise if starts_thinking is None else starts_thinking,
-            think_tags=self.family.tags,
         )
 
     def _thinking(self, call: dict[str, Any]) -> tuple[ReasoningEffort | None, bool | None]:
@@ -192,22 +220,15 @@ def check_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     return checked
 
 
-def named_choice(choice: ToolChoice) -> ToolChoice:
+def _named(choice: ToolChoice) -> ToolChoice:
     """A choice of tools in the form of the wire."""
     if isinstance(choice, dict):
         return {"type": "function", "function": {"name": choice["function"]["name"]}}
     return choice
 
 
-def strict_format(asked: Any) -> dict[str, Any]:
-    """A response format in the form of the wire, strict as Baseten wants it.
-
-    Args:
-        asked: A pydantic model, dataclass or typed dict, or the form of the wire.
-
-    Raises:
-        ValueError: it is expressly not strict.
-    """
+def _strict(asked: Any) -> dict[str, Any]:
+    """A response format in the form of the wire, strict as Baseten wants it."""
     if not isinstance(asked, dict):
         return llm_utils.to_openai_response_format(asked)
     if asked.get("type") != "json_schema":

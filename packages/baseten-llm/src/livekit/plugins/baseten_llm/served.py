@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import openai
+from livekit.plugins.baseten_common import timeout
 
-from livekit.plugins.baseten_common import ApiKey, timeout
-
+from .access import Access
 from .failures import failure_of
 from .models import family_of
 
@@ -28,23 +27,19 @@ class Served:
     names: dict[str, str]
 
     @classmethod
-    async def ask(cls, client: openai.AsyncClient, *, key: ApiKey | None) -> Served:
+    async def ask(cls, access: Access) -> Served:
         """Ask for the list, which costs no token.
-
-        Args:
-            client: Asks.
-            key: The API key, to be kept out of an error's message.
 
         Raises:
             APIError: the listing failed, or took more than 30 seconds.
         """
         try:
             async with timeout(_TIMEOUT):
-                page = await client.models.list()
+                page = await access.client.models.list()
             return cls({m.id: str(getattr(m, "root", None) or m.id) for m in page.data})
         except Exception as exc:
             # A 404 is no model's here, so it is told as that of any server.
-            failure = failure_of(exc, model="", dedicated=True, seconds=_TIMEOUT, key=key)
+            failure = failure_of(exc, model="", dedicated=True, seconds=_TIMEOUT, key=access.key)
         raise failure
 
     def starts_thinking(self, model: str) -> bool | None:

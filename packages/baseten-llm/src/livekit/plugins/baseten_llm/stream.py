@@ -14,8 +14,9 @@ from openai.types.chat import ChatCompletionChunk
 
 from livekit.agents import APIConnectOptions, APIError
 from livekit.agents.llm import ChatContext, LLMStream as BaseLLMStream, Tool, ToolContext
-from livekit.plugins.baseten_common import ApiKey, timeout
+from livekit.plugins.baseten_common import timeout
 
+from .access import Access
 from .answers import Answer
 from .beginnings import Beginning
 from .cold_start import wait_for_start
@@ -46,21 +47,17 @@ class LLMStream(BaseLLMStream):
         self,
         llm: LLM,
         *,
+        access: Access,
         request: Request,
-        client: openai.AsyncClient,
-        key: ApiKey | None,
-        dedicated: bool,
         chat_ctx: ChatContext,
         tools: list[Tool],
         conn_options: APIConnectOptions,
     ) -> None:
         super().__init__(llm, chat_ctx=chat_ctx, tools=tools, conn_options=conn_options)
-        self._client = client
+        self._access = access
         # To make one costs as much as all else before the request, even of no tools.
         self._tool_ctx = ToolContext(tools) if tools else None
         self._request = request
-        self._key = key
-        self._dedicated = dedicated
         self._not_before = 0.0
         self._wake_until = 0.0
         self._patience = request.timeout.read
@@ -71,13 +68,12 @@ class LLMStream(BaseLLMStream):
         # What can't be sent is the caller's mistake, and shows as what it is.
         body = self._body()
         beginning = Beginning(
-            base_url=str(self._client.base_url),
+            base_url=str(self._access.client.base_url),
             body=body,
             presumed=self._request.starts_thinking,
         )
-        spoken = SpokenText(
-            may_start_thinking=beginning.may_be_inside, tags=self._request.think_tags
-        )
+        tags = self._request.options.family.tags
+        spoken = SpokenText(may_start_thinking=beginning.may_be_inside, tags=tags)
         answer = Answer(spoken)
         failure: APIError | None = None
         start = time.monotonic()
@@ -126,14 +122,14 @@ class LLMStream(BaseLLMStream):
             await stream.close()
 
     async def _open(self, body: dict[str, Any]) -> openai.AsyncStream[ChatCompletionChunk]:
-        request = self._request
+        client, request = self._access.client, self._request
 
         async def post(read_timeout: float | None) -> openai.AsyncStream[ChatCompletionChunk]:
             bounds = {**request.timeout.as_dict(), "read": read_timeout}
             # Not by `chat.completions.create`: it walks through every message and tool in search of
             # what isn't JSON yet, which costs tenths of a millisecond each, at every turn.
-            async with timeout(_together(bounds, tries=1 + self._client.max_retries)):
-                return await self._client.post(
+            async with timeout(_together(bounds, tries=1 + client.max_retries)):
+                return await client.post(
                     "/chat/completions",
                     body=body,
                     options={
@@ -149,21 +145,21 @@ class LLMStream(BaseLLMStream):
 
         # One budget for all tries: LiveKit's retries mustn't begin it anew.
         now = time.monotonic()
-        self._wake_until = self._wake_until or now + request.wake
+        self._wake_until = self._wake_until or now + request.options.wake
         if (left := self._wake_until - now) > (self._patience or 0.0):
             return await wait_for_start(post, budget=left)
         return await post(self._patience)
 
     def _body(self) -> dict[str, Any]:
-        request = self._request
+        options = self._request.options
         messages = to_messages(
             self._chat_ctx,
-            fold_system=request.fold_system,
-            cache_breakpoints=request.cache_breakpoints,
+            fold_system=options.fold_system,
+            cache_breakpoints=options.cache_breakpoints,
         )
-        body = {**request.body, "messages": messages}
+        body = {**self._request.body, "messages": messages}
         if self._tool_ctx is not None:
-            tools = self._tool_ctx.parse_function_tools("openai", strict=request.strict_tools)
+            tools = self._tool_ctx.parse_function_tools("openai", strict=options.strict_tools)
             if tools:
                 body["tools"] = [_tool(tool) for tool in tools]
         return body
@@ -172,9 +168,9 @@ class LLMStream(BaseLLMStream):
         failure = failure_of(
             exc,
             model=self._request.body["model"],
-            dedicated=self._dedicated,
+            dedicated=self._access.dedicated,
             seconds=(answer.progress and self._patience) or waited,
-            key=self._key,
+            key=self._access.key,
         )
         pause = pause_asked_for(exc)
         if pause is not None:
