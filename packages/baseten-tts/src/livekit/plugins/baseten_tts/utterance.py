@@ -91,6 +91,8 @@ class _Exchange:
         playback.note_request(ws.request_id)
         self._c._started(self._line)
         sender = asyncio.create_task(self._send(script), name="baseten.tts.send")
+        # Only now, so that the text goes out before the work of dialling begins.
+        self._c._sockets.warm()
         reusable = False
         try:
             heard = await ws.listen(

@@ -100,6 +100,8 @@ class WarmSockets:
     async def take(self, prelude: str, *, limit: float) -> Line:
         """A connection with this configuration: one that waits, or a new one.
 
+        What was taken isn't replaced before :meth:`warm` is called.
+
         Args:
             prelude: The configuration.
             limit: Seconds to wait for it.
@@ -121,7 +123,6 @@ class WarmSockets:
             line = await self._dial_now(prelude, left, start)
         line.acquire_time = time.monotonic() - start
         self._end_pauses()
-        self.warm()
         return line
 
     async def dial(self, prelude: str, *, limit: float, since: float | None = None) -> Line:
