@@ -35,7 +35,8 @@ new = [name for name in set(sys.modules) - before if name.partition(".")[0] == "
 print(json.dumps({"agents": agents, "more": more, "openai": len(new)}))
 """
 COMMON = "livekit.plugins."
-OURS = ("baseten_stt", "baseten_tts", "baseten_llm", "baseten")
+COMPONENTS = ("baseten_stt", "baseten_tts", "baseten_llm")
+OURS = (*COMPONENTS, "baseten")  # the last has all of them
 NO_OPENAI = ("baseten_stt", "baseten_tts")
 
 
@@ -85,7 +86,7 @@ def main() -> None:
                 agents=1000 * told["agents"],
                 openai=told["openai"],
             )
-        for module in OURS:
+        for module in COMPONENTS:
             report.aim(module, "percent", "3 %", at_most=3.0)
         for module in NO_OPENAI:
             report.aim(module, "openai", "none", at_most=0)
