@@ -132,8 +132,8 @@ class TTS(tts.TTS):
             text_pacing: Hold later sentences back until the audio runs low, so that less is wasted
                 on interruptions.
             warm_sockets: WebSockets to keep dialled ahead. Each holds a place of a replica's
-                concurrency while it waits. 0 keeps none. Over HTTP, anything but 0 keeps two idle
-                connections, which cost nothing.
+                concurrency while it waits. 0 keeps none. Over HTTP, anything but 0 keeps one idle
+                connection, which costs nothing.
             warm_lifetime: Seconds after :meth:`prewarm` or the last utterance for which they are
                 kept.
             cold_start_timeout: Seconds to wait for a deployment that is starting: while it refuses
@@ -210,7 +210,7 @@ class TTS(tts.TTS):
         self._spares = SpareConnections(
             session=lambda: transport_.session,
             url=endpoint.websocket_urls()[0] if over_websocket else endpoint.post_url(),
-            number=_SPARES,
+            number=_SPARES if over_websocket else 1,
             lifetime=min(warm_lifetime, _SPARES_LIFETIME if over_websocket else math.inf)
             if warm_sockets
             else 0.0,
