@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import asyncio
+
+from livekit.plugins.baseten_tts.playback import Playback
+from livekit.plugins.baseten_tts.protocols import Audio
+
+RATE = 24000
+
+
+class Emitter:
+    """Notes what it is given, as LiveKit's would hand it on."""
+
+    def __init__(self) -> None:
+        self.pushed: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def initialize(self, **kwargs: object) -> None:
+        pass
+
+    def push(self, data: bytes) -> None:
+        self.pushed.put_nowait(data)
+
+    def flush(self) -> None:
+        pass
+
+
+def sound(seconds: float, value: int) -> Audio:
+    return Audio(bytes([value]) * (2 * round(RATE * seconds)), RATE)
+
+
+async def test_pieces_come_together_while_there_is_enough_and_never_wait_for_more_than_that() -> (
+    None
+):
+    emitter = Emitter()
+    playback = Playback(emitter, request_id="r", sample_rate=RATE, stream=False)  # type: ignore[arg-type]
+    playback.play(sound(1.0, 1))
+    assert emitter.pushed.get_nowait() == sound(1.0, 1).data  # the first goes out at once
+    for value in (2, 3):
+        playback.play(sound(0.03, value))
+    # No more comes, and what is held is handed on before the listener has heard the rest.
+    together = await asyncio.wait_for(emitter.pushed.get(), 20)
+    assert together == sound(0.03, 2).data + sound(0.03, 3).data
+    playback.play(sound(0.5, 4))
+    playback.play(sound(0.03, 5))
+    playback.finish()
+    rest = b""
+    while not emitter.pushed.empty():
+        rest += emitter.pushed.get_nowait()
+    assert rest == sound(0.5, 4).data + sound(0.03, 5).data
