@@ -5,7 +5,7 @@ from .credentials import ApiKey, AuthScheme
 from .deadlines import timeout
 from .endpoints import Endpoint
 from .log import logger
-from .registration import register_plugin, registering_on_any_thread
+from .registration import register_plugin
 from .transport import HTTPStream, Transport
 from .version import __version__
 from .websocket import Closed, WebSocket
@@ -22,6 +22,5 @@ __all__ = [
     "errors",
     "logger",
     "register_plugin",
-    "registering_on_any_thread",
     "timeout",
 ]

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -232,7 +233,7 @@ class Endpoint:
                 logger.warning("%s goes before %s, which is ignored", first, " and ".join(rest))
         if model_endpoint is not None:
             endpoint = cls.parse(model_endpoint)
-            endpoint.check_target(source, **target)  # type: ignore[arg-type]
+            endpoint.check_target(source, target)
             return endpoint
         if model_id is not None:
             return cls._target("model", model_id, **target)  # type: ignore[arg-type]
@@ -240,36 +241,20 @@ class Endpoint:
             return cls._target("chain", chain_id, **target)  # type: ignore[arg-type]
         return None
 
-    def check_target(
-        self,
-        source: str,
-        *,
-        environment: str | None = None,
-        deployment_id: str | None = None,
-        development: bool = False,
-        regional: bool = False,
-    ) -> None:
+    def check_target(self, source: str, target: Mapping[str, str | bool | None]) -> None:
         """Refuse arguments that name another target than this URL, which is called as it stands.
 
         Args:
             source: The argument or variable that holds the URL, as the user knows it.
-            environment: As in :meth:`model`.
-            deployment_id: Likewise.
-            development: Likewise.
-            regional: Likewise.
+            target: ``environment``, ``deployment_id``, ``development`` and ``regional``, as in
+                :meth:`model`.
 
         Raises:
             ValueError: one of them would have no effect.
         """
-        given = {
-            "environment": environment,
-            "deployment_id": deployment_id,
-            "development": development,
-            "regional": regional,
-        }
         ignored = [
             f"{name}="
-            for name, value in given.items()
+            for name, value in target.items()
             if value not in (None, False)
             and (self.kind == "custom" or value != getattr(self, name))
         ]

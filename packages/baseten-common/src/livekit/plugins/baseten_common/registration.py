@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from livekit.agents import Plugin
 
-__all__ = ["register_plugin", "registering_on_any_thread"]
+__all__ = ["register_plugin"]
 
 _lock = threading.RLock()
 
@@ -18,13 +18,13 @@ class _BasetenPlugin(Plugin):
 
 def register_plugin(package: str, version: str, logger: logging.Logger) -> None:
     """Make a package known to LiveKit's worker, which logs its version and sets its log level."""
-    with registering_on_any_thread():
+    with _on_any_thread():
         Plugin.register_plugin(_BasetenPlugin(package, version, package, logger))
 
 
 @contextlib.contextmanager
-def registering_on_any_thread() -> Iterator[None]:
-    """Let plugins register that are imported inside, whichever thread this is.
+def _on_any_thread() -> Iterator[None]:
+    """Let plugins register inside, whichever thread this is.
 
     LiveKit refuses registration off the main thread, where an import can well happen (a web
     framework's worker thread). There a plugin joins the list without the announcement.

@@ -67,15 +67,13 @@ class Target:
         }
         if base_url is not None:
             target = cls._of_url(base_url)
-            Endpoint.parse(base_url).check_target(source, **where)
+            Endpoint.parse(base_url).check_target(source, where)
             return target
         endpoint = Endpoint.resolve("LLM", model_id=model_id, chain_id=chain_id, **where)
         if endpoint is None:
             if environment is not None or deployment_id is not None or development or regional:
                 raise ValueError("environment, deployment_id, … need model_id= or chain_id=")
             return cls(MODEL_APIS)
-        if endpoint.kind == "custom":
-            return cls._of_url(endpoint.url)
         if endpoint.url:
             return cls._of_url(endpoint.url)
         return cls(endpoint.route("sync/v1"), endpoint)

@@ -172,9 +172,9 @@ async def _serve(options: argparse.Namespace) -> None:
     # The signals are taken over first: one that comes while the models load is heeded too.
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # Windows has no such handlers: there Ctrl-C comes as a KeyboardInterrupt, heeded in main().
-        with contextlib.suppress(NotImplementedError):
+    # On Windows a loop takes none: there Ctrl-C comes as a KeyboardInterrupt, heeded in main().
+    if sys.platform != "win32":
+        for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
     async with sandbox:
         # A replay may well need no model at all; where it does, one is loaded when it is.
