@@ -47,3 +47,14 @@ async def test_pieces_come_together_while_there_is_enough_and_never_wait_for_mor
     while not emitter.pushed.empty():
         rest += emitter.pushed.get_nowait()
     assert rest == sound(0.5, 4).data + sound(0.03, 5).data
+
+
+async def test_what_is_held_when_the_listener_goes_is_never_handed_on() -> None:
+    emitter = Emitter()
+    playback = Playback(emitter, request_id="r", sample_rate=RATE, stream=False)  # type: ignore[arg-type]
+    playback.play(sound(1.0, 1))
+    playback.play(sound(0.03, 2))
+    playback.stop()
+    playback.finish()
+    assert emitter.pushed.get_nowait() == sound(1.0, 1).data
+    assert emitter.pushed.empty()

@@ -43,6 +43,8 @@ class ChunkedStream(tts.ChunkedStream):
                 await self._over_http(playback)
         except APIError as e:
             raise await playback.give_up(e) from None
+        finally:
+            playback.stop()
 
     async def _over_websocket(self, playback: Playback) -> None:
         def started(line: Line) -> None:

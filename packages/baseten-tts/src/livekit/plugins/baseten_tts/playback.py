@@ -105,6 +105,13 @@ class Playback:
         self._hand_on_held()
         self._emitter.flush()
 
+    def stop(self) -> None:
+        """Hand on nothing more. What is held is dropped, unless :meth:`finish` came before."""
+        if self._release is not None:
+            self._release.cancel()
+            self._release = None
+        self._held.clear()
+
     async def give_up(self, error: APIError) -> APIError:
         """The error to raise, after what was received has been handed on."""
         if not self.begun:

@@ -50,6 +50,7 @@ class SynthesizeStream(tts.SynthesizeStream):
         except APIError as e:
             raise await playback.give_up(e) from None
         finally:
+            playback.stop()
             await aio.cancel_and_wait(reading)
 
     async def _read(self, script: Script) -> None:
