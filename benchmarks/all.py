@@ -37,7 +37,7 @@ BENCHMARKS = (
     "sandbox",
 )
 
-LIMIT = 600.0  # seconds that one may take; the longest needs half of it
+LIMIT = 600.0  # seconds that one may take; the longest needs six minutes
 _BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 
