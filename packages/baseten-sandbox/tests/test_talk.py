@@ -186,9 +186,10 @@ async def quiet_sandbox(tmp_path: Path, **options: Any) -> AsyncIterator[Sandbox
 async def test_a_conversation(tmp_path: Path) -> None:
     async with quiet_sandbox(tmp_path) as sandbox, visit(sandbox) as browser:
         await browser.until(lambda: browser.of("ready"))
-        browser.say("lights on please")
+        browser.say("please switch on all of the lights")
         (final,) = await browser.until(lambda: browser.of("final"))
-        assert final["text"] == "lights on please"
+        assert final["text"] == "please switch on all of the lights"
+        assert any(final["text"].startswith(m["text"]) for m in browser.of("interim") if m["text"])
         (said,) = await browser.until(lambda: browser.of("said"))
         assert said["interrupted"] is False
         shown = "".join(message["text"] for message in browser.of("words"))
