@@ -21,7 +21,8 @@ from pathlib import Path
 from packages import LEAVES, Failure, built, lowest, try_alone
 from pythons import PYTHONS, find
 
-# The next LiveKit Agents is outside of the declared range: it is tried, and may fail.
+# The next LiveKit Agents is outside of the declared range: it is tried, and may fail. No other
+# pre-release is let in with it.
 NEXT = "livekit-agents==2.0.0b1"
 VERSIONS = ("highest", "lowest", "next")
 
@@ -40,7 +41,7 @@ def main() -> None:
     ):
         override = Path(folder) / "next.txt"
         override.write_text(NEXT)
-        following: list[str | Path] = ["--override", override, "--prerelease", "allow"]
+        following: list[str | Path] = ["--override", override]
         jobs = []
         for version in asked.python or PYTHONS:
             python = find(version)

@@ -277,6 +277,14 @@ def test_it_is_stopped_by_ctrl_c(sandbox: BackgroundSandbox) -> None:
     assert told.strip() == "stopped"
 
 
+def test_a_failure_leaves_a_pipe_empty(sandbox: BackgroundSandbox) -> None:
+    process = run("speak", "")
+    printed, told = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert printed == ""
+    assert "the text is empty" in told
+
+
 @pytest.mark.skipif(os.name == "nt", reason="pipes end otherwise there")
 def test_a_reader_that_has_enough_is_no_error(sandbox: BackgroundSandbox) -> None:
     process = run("speak", " ".join(["word"] * 300))

@@ -122,10 +122,12 @@ class WavWriter:
                 suffix=".part",
             )
             self._file = os.fdopen(number, "wb")
-        self._file.write(self._header(None))
 
     def write(self, pcm: bytes | memoryview) -> None:
         """Add audio."""
+        if not self.written:
+            # Not before there is any: a failure leaves nothing in a pipe.
+            self._file.write(self._header(None))
         self._file.write(pcm)
         self.written += len(pcm)
         if self._part is None:
