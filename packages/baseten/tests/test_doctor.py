@@ -288,6 +288,12 @@ def test_a_host_that_is_not_known(
     assert found.failed == ["STT network"]
     assert "DNS" in found.check("STT", "network")["detail"]
     assert "--stt-model-id" in found.check("STT", "network")["mend"]
+    assert "PROXY" not in found.check("STT", "network")["mend"]
+
+    # Behind a proxy names often aren't known, and need not be.
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    found = doctor("--only", "stt", "--stt-model-id", "abcd1234")
+    assert "HTTPS_PROXY is set" in found.check("STT", "network")["mend"]
 
 
 def test_a_server_that_accepts_and_says_nothing(doctor: Doctor, sandbox: BackgroundSandbox) -> None:

@@ -101,7 +101,7 @@ def advise(error: BaseException, *, part: str = "") -> Advice:
         return Advice(
             "the host's name isn't known (DNS)",
             f"Check the id in the URL: {_WHERE.get(part, 'the URL')}; and that this machine "
-            "resolves names.",
+            f"resolves names.{_proxied()}",
         )
     if isinstance(error, APIConnectionError) and _BROKEN_OFF.search(error.message):
         return Advice(
@@ -170,15 +170,17 @@ def _connection(error: BaseException) -> str:
 
 
 def _unreachable() -> str:
-    proxies = ("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy")
-    named = next((name for name in proxies if os.environ.get(name)), None)
-    mend = "Check the URL's host and port, your network, and firewalls in between."
-    if named:
-        mend += (
-            f" {named} is set: agents under LiveKit's worker go through that proxy, this check "
-            "of speech doesn't."
-        )
-    return mend
+    return f"Check the URL's host and port, your network, and firewalls in between.{_proxied()}"
+
+
+def _proxied() -> str:
+    # Those that LiveKit's worker looks at.
+    named = next((name for name in ("HTTPS_PROXY", "HTTP_PROXY") if os.environ.get(name)), None)
+    if named is None:
+        return ""
+    return (
+        f" {named} is set: agents under LiveKit's worker go through that proxy, this check doesn't."
+    )
 
 
 def _tidy(text: str) -> str:
