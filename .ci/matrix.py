@@ -18,7 +18,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from packages import LEAVES, Failure, built, lowest, try_alone
+from packages import LEAVES, built, lowest, told, try_alone
 from pythons import PYTHONS, find
 
 # The next LiveKit Agents is outside of the declared range: it is tried, and may fail. No other
@@ -60,10 +60,7 @@ def main() -> None:
                         )
                         jobs.append((f"Python {version}, {versions} versions", versions, job))
         for name, versions, job in jobs:
-            try:
-                print(f"{name}: {job.result()}", flush=True)
-            except Failure as failure:
-                print(f"{name}: FAILED\n{failure}", flush=True)
+            if not told(name, job):
                 failed |= versions != "next"
     for version in skipped:
         print(f"Python {version} isn't installed: skipped")

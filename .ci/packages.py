@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -192,6 +192,16 @@ def _tests(python: Path, source: Path, *options: str) -> str:
     return f"{printed.strip().splitlines()[-1].strip('= ')} with {', '.join(sorted(beside))}"
 
 
+def told(name: str, job: Future[str]) -> bool:
+    """Print what came of a try, once it is there; whether it succeeded."""
+    try:
+        print(f"{name}: {job.result()}", flush=True)
+    except Failure as failure:
+        print(f"{name}: FAILED\n{failure}", flush=True)
+        return False
+    return True
+
+
 def main() -> None:
     failed = False
     others = {
@@ -215,11 +225,7 @@ def main() -> None:
                         if python is not None:
                             jobs.append((f"Python {version}", attempt(python=python)))
             for name, job in jobs:
-                try:
-                    print(f"{name}: {job.result()}", flush=True)
-                except Failure as failure:
-                    print(f"{name}: FAILED\n{failure}", flush=True)
-                    failed = True
+                failed |= not told(name, job)
     for version, python in others.items():
         if python is None:
             print(f"Python {version}: skipped, it isn't installed")

@@ -21,11 +21,9 @@ import datetime
 import json
 import math
 import os
-import platform
 import statistics
 import time
 from contextlib import ExitStack, suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +41,7 @@ from capacity_model import (
 )
 from picture import Group, Panel, draw
 from process import HERE, Process
+from report import machine
 
 __all__ = ["costs", "document", "kept_up", "predicted"]
 
@@ -176,10 +175,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "date": datetime.date.today().isoformat(),
         "machine": {
-            "cpus": os.cpu_count(),
-            "system": platform.system(),
-            "python": platform.python_version(),
-            "livekit-agents": version("livekit-agents"),
+            **machine(),
             "load before": load,
             "core of its own": separate,
             "short": options.short,

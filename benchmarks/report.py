@@ -15,13 +15,23 @@ from typing import Any
 
 from picture import Group, Panel, draw
 
-__all__ = ["Figure", "Measure", "Report", "Target", "percentile"]
+__all__ = ["Figure", "Measure", "Report", "Target", "machine", "percentile"]
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
     """The value below which so many percent of the others are."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+def machine() -> dict[str, Any]:
+    """What figures depend on: the machine, and the versions."""
+    return {
+        "cpus": os.cpu_count(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "livekit-agents": version("livekit-agents"),
+    }
 
 
 @dataclass(frozen=True)
@@ -153,13 +163,7 @@ class Report:
             "benchmark": self.name,
             "title": self.title,
             "date": datetime.date.today().isoformat(),
-            "machine": {
-                "cpus": os.cpu_count(),
-                "system": platform.system(),
-                "python": platform.python_version(),
-                "livekit-agents": version("livekit-agents"),
-                "load": os.getloadavg()[0],
-            },
+            "machine": {**machine(), "load": os.getloadavg()[0]},
             "notes": self.notes,
             "measures": {name: asdict(measure) for name, measure in self.measures.items()},
             "scenes": {

@@ -9,8 +9,7 @@ import re
 import signal
 import sys
 import wave
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import ModuleType
 
@@ -24,44 +23,12 @@ from livekit.plugins.baseten_sandbox import Fault, Sandbox
 from livekit.plugins.baseten_sandbox.engines.script import Script
 from livekit.plugins.baseten_sandbox.engines.tones import read, silence, speak
 from livekit.protocol import agent as agent_pb
+from programs import EXAMPLES, program
 from surroundings import surroundings
 from tcp_console import read_wav
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
-
 # Starting an interpreter with LiveKit in it takes seconds where the processor is busy.
 pytestmark = pytest.mark.timeout(120)
-
-
-@dataclass
-class Run:
-    status: int | None
-    printed: str
-    complaint: str
-
-
-async def program(
-    name: str,
-    *arguments: str | Path,
-    environment: Mapping[str, str] | None = None,
-    piped: bytes | None = None,
-) -> Run:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        EXAMPLES / name,
-        *map(str, arguments),
-        env=surroundings(PYTHONUNBUFFERED="1", **(environment or {})),
-        stdin=asyncio.subprocess.DEVNULL if piped is None else asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        printed, complaint = await asyncio.wait_for(process.communicate(piped), 100)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return Run(process.returncode, printed.decode(), complaint.decode())
 
 
 @pytest.fixture

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import re
-import signal
-import sys
 import wave
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import ModuleType
 
@@ -23,61 +21,16 @@ from livekit.plugins.baseten_sandbox.engines import Transcript
 from livekit.plugins.baseten_sandbox.engines.script import Script
 from livekit.plugins.baseten_sandbox.engines.tones import read
 from livekit.plugins.baseten_sandbox.engines.whisper import WhisperTranscriber
-from surroundings import surroundings
+from programs import EXAMPLES, Run, program
 from tcp_console import read_wav
 from transcripts import error_rate, heard_by, said_in
 
-ROOT = Path(__file__).parent.parent
-PROGRAM = ROOT / "examples" / "voice_turn.py"
-CLIPS = ROOT / "tests" / "speech"
+CLIPS = Path(__file__).parent / "speech"
 
 # Starting an interpreter with LiveKit in it takes seconds where the processor is busy.
 pytestmark = pytest.mark.timeout(120)
 
-
-@dataclass
-class Run:
-    status: int | None
-    printed: str
-    complaint: str
-
-
-async def ask(
-    *arguments: str | Path,
-    environment: Mapping[str, str] | None = None,
-    interrupt_at: str | None = None,
-) -> Run:
-    """Run the program to its end.
-
-    Args:
-        *arguments: Its command line.
-        environment: The variables of Baseten; there are no others of it.
-        interrupt_at: Press Ctrl-C as soon as it has printed this.
-    """
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        PROGRAM,
-        *map(str, arguments),
-        env=surroundings(PYTHONUNBUFFERED="1", **(environment or {})),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    printed = b""
-    try:
-        assert process.stdout is not None
-        while interrupt_at is not None and interrupt_at.encode() not in printed:
-            line = await process.stdout.readline()
-            assert line, f"it ended before it printed {interrupt_at!r}"
-            printed += line
-        if interrupt_at is not None:
-            process.send_signal(signal.SIGINT)
-        rest, complaint = await asyncio.wait_for(process.communicate(), 100)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return Run(process.returncode, (printed + rest).decode(), complaint.decode())
+ask = functools.partial(program, "voice_turn.py")
 
 
 def check_complaint(run: Run, *words: str) -> None:
@@ -197,7 +150,7 @@ async def test_unusable_question(tmp_path: Path) -> None:
 
 @pytest.fixture
 def recording(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(PROGRAM.parent))
+    monkeypatch.syspath_prepend(str(EXAMPLES))
     return importlib.import_module("recording")
 
 

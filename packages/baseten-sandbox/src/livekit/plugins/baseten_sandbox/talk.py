@@ -24,29 +24,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import WSMsgType, web
 
 from .page.agents import INSTALL_HINT, preload
 from .page.link import Link
 
+if TYPE_CHECKING:
+    from .page.partner import Partner  # which needs LiveKit
+
 __all__ = ["Conversation"]
 
 _START_TIMEOUT = 10.0
 _RATES = range(8000, 192001)
 _LONGEST_TEXT = 2000
-
-
-class _Agent(Protocol):
-    async def run(self, rate: int, listen: Callable[[], Coroutine[Any, Any, None]]) -> None: ...
-    def push(self, pcm: bytes) -> None: ...
-    def started(self, segment: int) -> None: ...
-    def finished(self, segment: int, position: float) -> None: ...
-    def interrupt(self) -> None: ...
-    def type(self, text: str) -> None: ...
 
 
 class Conversation:
@@ -65,7 +59,7 @@ class Conversation:
         self._environ = environ
         self._path = agent
         self._link = Link(ws)
-        self._agent: _Agent | None = None
+        self._agent: Partner | None = None
 
     async def run(self) -> None:
         """Talk; returns when the conversation is over and all of it is closed."""
@@ -99,7 +93,7 @@ class Conversation:
             self._problem("The first message must be a start with a sample_rate in Hz.")
         return None
 
-    def _make_agent(self) -> _Agent:
+    def _make_agent(self) -> Partner:
         from .page.deployed import DeployedAgent, is_deployed
         from .page.local import LocalAgent
 
@@ -120,7 +114,7 @@ class Conversation:
                 return
 
     @staticmethod
-    def _obey(agent: _Agent, message: dict[str, Any]) -> None:
+    def _obey(agent: Partner, message: dict[str, Any]) -> None:
         kind, segment = message.get("type"), message.get("segment")
         if kind == "started" and isinstance(segment, int):
             agent.started(segment)

@@ -23,9 +23,9 @@ from typing import Any
 from livekit import rtc
 from livekit.protocol.agent_pb import agent_session as agent_pb
 
-from .audio import SPEAKER_RATE, BrowserSpeaker
+from .audio import SPEAKER_RATE
 from .link import Link
-from .turns import Turn, Turns
+from .partner import Partner
 
 __all__ = ["DeployedAgent", "is_deployed"]
 
@@ -56,14 +56,14 @@ def is_deployed(path: Path) -> bool:
     )
 
 
-class DeployedAgent:
+class DeployedAgent(Partner):
     """One conversation with an agent that runs in a process of its own.
 
     Args:
         path: The agent's file.
-        environ: Environment variables for it, on top of this process' own.
-        link: The way to the browser.
-        problem: Tells the user what went wrong.
+        environ: See :class:`.Partner`; on top of this process' own variables.
+        link: See :class:`.Partner`.
+        problem: See :class:`.Partner`.
     """
 
     def __init__(
@@ -74,28 +74,18 @@ class DeployedAgent:
         link: Link,
         problem: Callable[[str], None],
     ) -> None:
+        super().__init__(environ=environ, link=link, problem=problem)
         self._path = path
-        self._environ = environ
-        self._link = link
-        self._problem = problem
-        self._turns = Turns()
         self._writer: asyncio.StreamWriter | None = None
         self._connected = asyncio.Event()
-        self._speaker = BrowserSpeaker(link, on_first_audio=self._on_first_audio)
         self._speaker.on("playback_finished", self._on_playback_finished)
-        self._speaker.on("playback_started", lambda e: self._show(self._turns.heard(e.created_at)))
         self._down = rtc.AudioResampler(_CONSOLE_RATE, SPEAKER_RATE, num_channels=1)
         self._up: rtc.AudioResampler | None = None
         self._rate = _CONSOLE_RATE
         self._last_line = ""
 
-    async def run(self, rate: int, listen: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Talk until the browser leaves or the agent ends.
-
-        Args:
-            rate: Hz of the browser's microphone.
-            listen: Reads the browser's messages until there are no more.
-        """
+    async def run(self, rate: int, listen: Callable[[], Coroutine[None, None, None]]) -> None:
+        """See :meth:`.Partner.run`."""
         self._rate = rate
         if rate != _CONSOLE_RATE:
             self._up = rtc.AudioResampler(rate, _CONSOLE_RATE, num_channels=1)
@@ -163,14 +153,6 @@ class DeployedAgent:
                 samples_per_channel=ready.samples_per_channel,
             )
             self._send(_Message(audio_input=audio))
-
-    def started(self, segment: int) -> None:
-        """The browser began to play a segment."""
-        self._speaker.started(segment)
-
-    def finished(self, segment: int, position: float) -> None:
-        """The browser is done with a segment."""
-        self._speaker.finished(segment, position)
 
     def interrupt(self) -> None:
         """The console has no word for it: the browser's own silence must do."""
@@ -252,17 +234,10 @@ class DeployedAgent:
             text = " ".join(part.text for part in message.content).strip()
             self._link.send("said", text=text, interrupted=message.interrupted)
 
-    def _on_first_audio(self) -> None:
-        self._show(self._turns.first_audio(time.time()))
-
     def _on_playback_finished(self, event: Any) -> None:
         if not event.interrupted:
             finished = _Message.ConsoleIO.AudioPlaybackFinished()
             self._send(_Message(audio_playback_finished=finished))
-
-    def _show(self, turn: Turn | None) -> None:
-        if turn is not None:
-            self._link.send("turn", **turn.message())
 
     def _send(self, message: _Message) -> None:
         if self._writer is None or self._writer.is_closing():

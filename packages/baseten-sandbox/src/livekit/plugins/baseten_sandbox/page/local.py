@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,9 @@ from livekit.agents.utils import http_context
 from livekit.agents.voice.transcription import TranscriptSynchronizer
 
 from .agents import INSTALL_HINT, AgentFileError, build, variables
-from .audio import BrowserMicrophone, BrowserSpeaker, BrowserWords
+from .audio import BrowserMicrophone, BrowserWords
 from .link import Link
-from .turns import Turn, Turns
+from .partner import Partner
 
 __all__ = ["LocalAgent"]
 
@@ -27,14 +26,14 @@ logger = logging.getLogger("livekit.plugins.baseten_sandbox")
 _CLOSE_TIMEOUT = 5.0
 
 
-class LocalAgent:
+class LocalAgent(Partner):
     """One conversation with an agent in this process.
 
     Args:
         path: The user's agent file; ``None`` for the built-in agent.
-        environ: The environment variables that point the plugins at the sandbox.
-        link: The way to the browser.
-        problem: Tells the user what went wrong.
+        environ: See :class:`.Partner`.
+        link: See :class:`.Partner`.
+        problem: See :class:`.Partner`.
     """
 
     def __init__(
@@ -45,24 +44,14 @@ class LocalAgent:
         link: Link,
         problem: Callable[[str], None],
     ) -> None:
+        super().__init__(environ=environ, link=link, problem=problem)
         self._path = path
-        self._environ = environ
-        self._link = link
-        self._problem = problem
-        self._turns = Turns()
         self._failed = asyncio.Event()
         self._session: AgentSession | None = None
         self._microphone: BrowserMicrophone | None = None
-        self._speaker = BrowserSpeaker(link, on_first_audio=self._on_first_audio)
-        self._speaker.on("playback_started", lambda e: self._show(self._turns.heard(e.created_at)))
 
-    async def run(self, rate: int, listen: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Talk until the browser leaves or the session ends.
-
-        Args:
-            rate: Hz of the browser's microphone.
-            listen: Reads the browser's messages until there are no more.
-        """
+    async def run(self, rate: int, listen: Callable[[], Coroutine[None, None, None]]) -> None:
+        """See :meth:`.Partner.run`."""
         async with contextlib.AsyncExitStack() as stack:
             with variables(self._environ):
                 # The session's TLS settings are read here, from the same variables.
@@ -125,20 +114,12 @@ class LocalAgent:
     # --- from the browser
 
     def push(self, pcm: bytes) -> None:
-        """Let the agent hear PCM s16le."""
+        """See :meth:`.Partner.push`."""
         if self._microphone is not None:
             self._microphone.push(pcm)
 
-    def started(self, segment: int) -> None:
-        """The browser began to play a segment."""
-        self._speaker.started(segment)
-
-    def finished(self, segment: int, position: float) -> None:
-        """The browser is done with a segment after so many seconds of it."""
-        self._speaker.finished(segment, position)
-
     def interrupt(self) -> None:
-        """Silence the agent."""
+        """See :meth:`.Partner.interrupt`."""
         # It may not run any more, or not be interruptible now: then the wish stays a wish.
         if self._session is not None:
             with contextlib.suppress(RuntimeError):
@@ -146,7 +127,7 @@ class LocalAgent:
                 self._speaker.cut()
 
     def type(self, text: str) -> None:
-        """Let the agent answer typed words."""
+        """See :meth:`.Partner.type`."""
         self.interrupt()
         if self._session is not None:
             with contextlib.suppress(RuntimeError):
@@ -183,9 +164,6 @@ class LocalAgent:
             asked = metrics.timestamp - metrics.duration
             self._show(self._turns.first_token(asked, asked + metrics.ttft))
 
-    def _on_first_audio(self) -> None:
-        self._show(self._turns.first_audio(time.time()))
-
     def _on_error(self, event: Any) -> None:
         error = getattr(event.error, "error", event.error)
         kind = str(getattr(event.error, "type", "")).partition("_")[0].upper()
@@ -197,10 +175,6 @@ class LocalAgent:
         if event.reason.value == "error":
             self._problem("The session ended after that error. Start again when it is mended.")
         self._failed.set()
-
-    def _show(self, turn: Turn | None) -> None:
-        if turn is not None:
-            self._link.send("turn", **turn.message())
 
 
 async def _close(name: str, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
