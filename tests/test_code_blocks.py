@@ -272,7 +272,7 @@ COMMANDS: list[tuple[str, str | Callable[..., None]]] = [
         "tests/test_examples.py::test_workers_side_by_side_register",
     ),
     (
-        r"(?:uv run )?baseten-sandbox --agent (?:my_agent|examples/voice_agent)\.py",
+        r"(?:uv run )?baseten-sandbox --agent (?:my_agent|examples/[\w/]+)\.py",
         "test_the_page_talks_to_the_agent",
     ),
     # the gate and the tests: what runs this
@@ -371,11 +371,21 @@ def test_the_cli_does_that(sandbox: Mapping[str, str], tmp_path: Path) -> None:
     assert (tmp_path / "morning.wav").exists()
 
 
+# What is typed to each agent that a page names, and a part of its answer.
+SAID_TO = {
+    "examples/voice_agent.py": ("What is two plus two?", "four"),
+    "examples/fleet/worker.py": ("What is two plus two?", "four"),
+    "examples/restaurant/agent.py": ("I would like to order two pizzas.", "two pizza"),
+}
+
+
 @pytest.mark.timeout(120)
-async def test_the_page_talks_to_the_agent() -> None:
-    agent = ROOT / "examples" / "voice_agent.py"
+@pytest.mark.parametrize("line", shown(r"baseten-sandbox --agent examples/.*"))
+async def test_the_page_talks_to_the_agent(line: str) -> None:
+    agent = line.split()[-1]
+    question, answered = SAID_TO[agent]
     async with (
-        Sandbox(transcriber="tones", synthesizer="tones", agent=agent) as sandbox,
+        Sandbox(transcriber="tones", synthesizer="tones", agent=ROOT / agent) as sandbox,
         aiohttp.ClientSession() as browser,
         browser.ws_connect(f"{sandbox.origin}/talk", headers={"Origin": sandbox.origin}) as page,
     ):
@@ -403,7 +413,7 @@ async def test_the_page_talks_to_the_agent() -> None:
                     said.append(event["text"])
                     if len(said) == 2:
                         return said
-                    await page.send_json({"type": "text", "text": "What is two plus two?"})
+                    await page.send_json({"type": "text", "text": question})
                 assert event["type"] != "problem", event
             return said
 
@@ -414,7 +424,7 @@ async def test_the_page_talks_to_the_agent() -> None:
             microphone.cancel()
             await asyncio.gather(microphone, return_exceptions=True)
     assert greeting
-    assert "four" in answer.lower() or "4" in answer
+    assert answered in answer
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
