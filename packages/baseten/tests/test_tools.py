@@ -57,15 +57,16 @@ def typed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Typed]:
 
         def give(data: bytes) -> None:
             ours, theirs = os.pipe()
-            monkeypatch.setattr(sys, "stdin", stack.enter_context(os.fdopen(ours)))
 
             def write() -> None:
-                with os.fdopen(theirs, "wb") as file:
+                with contextlib.suppress(BrokenPipeError), os.fdopen(theirs, "wb") as file:
                     file.write(data)
 
             thread = threading.Thread(target=write)
-            thread.start()
+            # Only after the reader is closed: a program that fails early reads nothing.
             stack.callback(thread.join)
+            monkeypatch.setattr(sys, "stdin", stack.enter_context(os.fdopen(ours)))
+            thread.start()
 
         yield give
         monkeypatch.undo()
