@@ -261,7 +261,11 @@ def run(*arguments: str, **options: object) -> subprocess.Popen[str]:
 @pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
 def test_it_is_stopped_by_ctrl_c(sandbox: BackgroundSandbox) -> None:
     sandbox.faults.add(Fault(do="park"), times=None)
-    process = run("doctor", "--only", "llm", "--timeout", "50")
+    process = run(
+        *("doctor", "--only", "llm", "--timeout", "50"),
+        # Scripts have what they start in the background ignore it, and its children too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         assert process.stderr is not None
         for line in process.stderr:

@@ -75,8 +75,8 @@ class SpeechChecks:
                 "URL",
                 "failed" if part in self._demanded else "skipped",
                 "not set up",
-                f"Set BASETEN_{part}_MODEL_ENDPOINT to the URL on the deployment's page, or pass "
-                f"--{part.lower()}-endpoint.",
+                f"Set BASETEN_{part}_MODEL_ID to the id in the deployment's URL, or "
+                f"BASETEN_{part}_MODEL_ENDPOINT to the whole of it.",
                 steps=len(STEPS[part]),
             )
             return None
