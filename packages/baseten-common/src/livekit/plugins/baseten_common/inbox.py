@@ -33,6 +33,8 @@ class Closed:
 class Inbox:
     """What was read and not yet taken, unless there is a listener who takes it at once."""
 
+    __slots__ = ("_key", "_listener", "_room", "_size", "_waiters", "closed", "messages")
+
     def __init__(self, key: ApiKey) -> None:
         self.messages: deque[str | bytes] = deque()
         self.closed: Closed | None = None

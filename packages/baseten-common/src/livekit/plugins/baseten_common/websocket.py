@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
 import aiohttp
@@ -91,17 +91,20 @@ class WebSocket:
             raise errors.timed_out(f"{self._what}: sending", timeout or 0.0) from None
 
     async def _send(self, data: str | bytes) -> None:
-        if self.closed:
-            raise self.error(self.closed)
+        if self._inbox.closed:
+            raise self.error(self._inbox.closed)
         try:
-            if isinstance(data, str):
-                await self._ws.send_str(data)
-            else:
-                await self._ws.send_bytes(data)
+            await self._sending(data)
         except (aiohttp.ClientError, OSError, RuntimeError) as e:
-            # The reader may have seen the server's close code, which says more than this.
-            closed = self.closed or Closed(self._ws.close_code or 1006, type(e).__name__)
-            raise self.error(closed) from None
+            raise self._broken(e) from None
+
+    def _sending(self, data: str | bytes) -> Coroutine[None, None, None]:
+        return self._ws.send_str(data) if isinstance(data, str) else self._ws.send_bytes(data)
+
+    def _broken(self, error: Exception) -> APIError:
+        # The reader may have seen the server's close code, which says more than this.
+        code = self._ws.close_code or 1006
+        return self.error(self._inbox.closed or Closed(code, type(error).__name__))
 
     @property
     def idle(self) -> bool:
@@ -122,11 +125,13 @@ class WebSocket:
         Raises:
             APIError: the connection is closed or broke.
         """
-        sending = self._send(data)
+        sending = self._sending(data)
         try:
             sending.send(None)
         except StopIteration:
             return
+        except (aiohttp.ClientError, OSError, RuntimeError) as e:
+            raise self._broken(e) from None
         sending.close()
         raise RuntimeError("send_nowait() is for small messages, while nothing waits in the buffer")
 
