@@ -3,7 +3,7 @@
     python benchmarks/stt_memory.py [--streams 200] [--seconds 65]
 
 The worst case: the server is alive but never answers, so no audio is ever confirmed, and each stream
-keeps as much as it ever does (60 s with the default options) in case that the connection breaks.
+keeps as much as it ever does (55 s with the default options) in case that the connection breaks.
 ``answered`` is the usual case. Resident memory is that of the whole process, divided; traced is what
 Python allocated (``tracemalloc``), of fewer streams, since tracing costs time. Both are the most
 that was ever in use, above what was before the streams were opened.

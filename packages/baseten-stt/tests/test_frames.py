@@ -98,9 +98,10 @@ def _compare(wire: _Wire, link: Link, truth: np.ndarray, start: int) -> None:
 @given(st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 2000)), max_size=10), st.data())
 def test_times_never_run_backwards(pieces, data):
     timeline = Timeline(start=77, sample_rate=16000)
+    position = 77
     for spoken, put_in in pieces:
-        timeline.sent(spoken)
-        timeline.insert(put_in)
+        position += spoken
+        timeline.insert(position, put_in)
     end = sum(a + b for a, b in pieces) / 16000
     times = sorted(data.draw(st.lists(st.floats(0, end + 1), max_size=10)))
     positions = [timeline.position(t) for t in times]

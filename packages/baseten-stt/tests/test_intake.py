@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from livekit import rtc
+from livekit.agents import APIConnectionError, APITimeoutError
 from livekit.plugins.baseten_stt.intake import Intake
 from livekit.plugins.baseten_stt.link import Link
 from livekit.plugins.baseten_stt.options import STTOptions
@@ -26,8 +27,11 @@ class Peer:
         self.at_once: list[bytes] = []
         self.waited_for: list[bytes] = []
         self.idle = True
+        self.broken = False
 
     def send_nowait(self, data: bytes) -> None:
+        if self.broken:
+            raise APIConnectionError("broken")
         self.at_once.append(data)
 
     async def send(self, data: bytes) -> None:
@@ -108,6 +112,36 @@ async def test_what_is_too_fast_is_left_to_the_task(intake: Intake):
     task = await waiting(intake, out)
     intake.send_nowait(audio(10 * 16000))
     await task
-    allowed = len(peer.at_once)
-    assert 1.4 < allowed * 512 / 16000 < 5  # the burst, and what the clock granted meanwhile
-    assert out.cursor == allowed * 512
+    assert (len(peer.at_once), out.cursor) == (0, 0)
+    # It counts for nothing until it goes out: less of it still goes at once.
+    out.cursor = intake.replay.end - 1600
+    assert out.keep_up() == out.cursor + 512
+    assert len(peer.at_once) == 3
+
+
+async def test_whoever_pushes_hears_nothing_of_a_broken_connection(intake: Intake):
+    peer = Peer()
+    task = await waiting(intake, link(peer, intake))
+    peer.broken = True
+    intake.send_nowait(audio(512))
+    await task  # which meets it too
+    intake.send_nowait(audio(512))
+    assert intake.replay.read(0, 2000) == b"\1\0" * 1024
+
+
+def test_a_health_check_waits_for_what_is_in_the_buffer(intake: Intake):
+    peer = Peer()
+    out = link(peer, intake)
+    now = out.opened + 10**9
+    peer.idle = False
+    out.check(now)
+    out.check(now + 100.0)
+    assert peer.at_once == []
+    peer.idle = True
+    out.check(now + 200.0)
+    assert peer.at_once == ['{"type": "health_check"}']
+    out.read('{"type": "health_check", "body": {"status": "ok"}}')
+    out.check(now + 206.0)
+    out.check(now + 210.0)
+    with pytest.raises(APITimeoutError, match="the server is gone"):
+        out.check(now + 211.5)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import tracemalloc
 
 import numpy as np
 from hypothesis import given, strategies as st
@@ -31,6 +32,33 @@ def test_what_is_not_covered_can_always_be_read(steps):
         assert rest == truth[replay.covered :].tobytes()
         at = replay.covered + after
         assert replay.read(at, samples) == truth[at : at + samples].tobytes()
+
+
+def test_a_minute_takes_no_more_memory_than_its_audio():
+    piece, minute = bytes(2 * 800), 2 * 16000 * 60
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        replay = Replay()
+        for _ in range(60 * 20):
+            replay.append(memoryview(piece))
+        assert tracemalloc.get_traced_memory()[0] - before < 1.02 * minute
+        replay.cover(replay.end - 16000)
+        assert tracemalloc.get_traced_memory()[0] - before < 2 * 16000 * 1.5
+    finally:
+        tracemalloc.stop()
+
+
+def test_sound_is_forgotten_once_any_segment_has_had_its_answer():
+    replay = Replay()
+    ear = watch.Watch(replay, 16000)
+    loud = np.full(16000, 9000, dtype=np.int16).tobytes()
+    for now in range(1, 101):
+        replay.append(loud)
+        ear.look(float(now))
+        ear.forget_silence(float(now), replay.end, patience=3.0, longest=55.0)
+        # What had been sent 55 s ago at the last look before that; not a sample more.
+        assert replay.covered == max(0, now - 56) * 16000
 
 
 async def test_waiting_audio_goes_out_no_faster_than_asked(rig: Rig):

@@ -10,7 +10,7 @@ from livekit import rtc
 from livekit.agents.utils.aio.channel import ChanClosed
 
 from .replay import Replay
-from .timeline import WallClock
+from .timeline import DRIFT, WallClock
 
 __all__ = ["Intake"]
 
@@ -31,6 +31,21 @@ class Intake:
         closed: Whether the end has come.
     """
 
+    __slots__ = (
+        "_due",
+        "_flushed",
+        "_keep_up",
+        "_rate",
+        "_report",
+        "_reported",
+        "_until",
+        "_waiter",
+        "closed",
+        "last",
+        "replay",
+        "wall",
+    )
+
     def __init__(self, *, sample_rate: int, report: Callable[[float], None]) -> None:
         """Begin with nothing.
 
@@ -44,7 +59,8 @@ class Intake:
         self.closed = False
         self._rate = sample_rate
         self._report = report
-        self._unreported = 0
+        self._reported = 0
+        self._due = 0  # position from which the books are kept again
         self._flushed = False
         self._waiter: asyncio.Future[None] | None = None
         self._keep_up: Callable[[], int | None] | None = None
@@ -69,13 +85,15 @@ class Intake:
             return
         replay = self.replay
         replay.append(item.data)
-        self.wall.heard(replay.end)
+        end = replay.end
         self.last = time.monotonic()
         self._flushed = False
-        self._unreported += item.samples_per_channel
-        if self._unreported >= _USAGE * self._rate:
-            self.report_usage()
-        if self._keep_up is not None and replay.end >= self._until:
+        if end >= self._due:
+            self._due = end + round(DRIFT * self._rate)
+            self.wall.heard(end)
+            if end - self._reported >= _USAGE * self._rate:
+                self.report_usage()
+        if end >= self._until and self._keep_up is not None:
             until = self._keep_up()
             if until is None:
                 self.wake()
@@ -121,6 +139,7 @@ class Intake:
 
     def report_usage(self) -> None:
         """Report the audio since the last report."""
-        seconds, self._unreported = self._unreported / self._rate, 0
+        end = self.replay.end
+        seconds, self._reported = (end - self._reported) / self._rate, end
         if seconds:
             self._report(seconds)

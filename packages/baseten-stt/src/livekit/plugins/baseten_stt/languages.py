@@ -43,6 +43,8 @@ _QWEN = {
     "zh": "Chinese",
 }
 _CODES = {name.lower(): code for code, name in _QWEN.items()} | {"mandarin": "zh", "tagalog": "fil"}
+_READY = {name: LanguageCode(code) for code in _QWEN for name in (code, _QWEN[code])}
+_NO_CODE = LanguageCode("")
 _UNSPACED = frozenset({"zh", "yue", "ja", "th", "lo", "my", "km", "bo"})
 
 
@@ -80,8 +82,13 @@ def qwen_name(code: str) -> str:
 
 def language_code(name: object) -> LanguageCode:
     """What a server calls a language, as LiveKit's code; blank when it doesn't say."""
-    if not isinstance(name, str) or not name.strip():
-        return LanguageCode("")
+    if not isinstance(name, str):
+        return _NO_CODE
+    known = _READY.get(name)  # each transcript names one
+    if known is not None:
+        return known
+    if not name.strip():
+        return _NO_CODE
     return LanguageCode(_CODES.get(name.strip().lower(), name.strip()))
 
 

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import deque
 
+from livekit.agents import APIError, APITimeoutError
 from livekit.plugins.baseten_common import Closed, WebSocket, errors
 
 from .protocols import Heard, SpeechProtocol, Transcript
@@ -15,6 +16,7 @@ from .timeline import Timeline
 
 __all__ = ["Link"]
 
+_UNTIMED = 1.0  # seconds before the last audio sent that a final without times leaves open
 _BURST = 1.5  # seconds of audio that may go out at once, live jitter and a flush included
 
 
@@ -27,6 +29,27 @@ class Link:
         heard: Whether the server has said anything, and so accepted the configuration.
         opened: When it was dialled, by the monotonic clock.
     """
+
+    __slots__ = (
+        "_answer_timeout",
+        "_asked",
+        "_check_interval",
+        "_checked",
+        "_commits",
+        "_credit",
+        "_flushed",
+        "_frame",
+        "_max_credit",
+        "_paced",
+        "_rate",
+        "_replay",
+        "cursor",
+        "heard",
+        "opened",
+        "protocol",
+        "timeline",
+        "ws",
+    )
 
     def __init__(
         self,
@@ -59,7 +82,7 @@ class Link:
         self.heard = False
         self.opened = opened
         self._replay = replay
-        self._waiting: asyncio.Task[str | bytes | Closed] | None = None
+        self._frame = protocol.frame_samples
         self._flushed = start
         self._commits: deque[int] = deque()
         self._answer_timeout = answer_timeout
@@ -79,8 +102,7 @@ class Link:
 
     async def catch_up(self) -> None:
         """Send all audio there is in whole frames, and end segments where they are marked."""
-        samples = self.protocol.frame_samples
-        replay = self._replay
+        samples, replay = self._frame, self._replay
         while True:
             mark = replay.next_mark(self._flushed)
             end = replay.end if mark is None else mark
@@ -95,7 +117,7 @@ class Link:
                 continue  # it came while audio went out
             await self._send_rest(mark)
             silence = self.protocol.flush_silence()
-            self.timeline.insert(silence * samples)
+            self.timeline.insert(self.cursor, silence * samples)
             self._flushed = mark
             for _ in range(silence):
                 await asyncio.sleep(max(0.0, self._delay(samples)))
@@ -109,23 +131,26 @@ class Link:
             The position of audio from which there is more to send; None when it is up to
             :meth:`catch_up`.
         """
-        samples = self.protocol.frame_samples
+        samples, ws = self._frame, self.ws
         if self._replay.next_mark(self._flushed) is not None:
             return None
-        while self._replay.end - self.cursor >= samples:
-            if not self.ws.idle:
-                return None
-            if self._delay(samples) > 0:
-                self._credit += samples
-                return None
-            self.ws.send_nowait(self._next_frame())
-        return self.cursor + samples
+        due = (self._replay.end - self.cursor) // samples
+        if self._delay(due * samples) > 0:
+            self._credit += due * samples
+            return None
+        try:
+            while due and ws.idle:
+                ws.send_nowait(self._next_frame())
+                due -= 1
+        except APIError:
+            return None  # catch_up() meets it too
+        self._credit += due * samples
+        return None if due else self.cursor + samples
 
     def _next_frame(self) -> str | bytes:
-        samples = self.protocol.frame_samples
+        samples = self._frame
         pcm = self._replay.read(self.cursor, samples)
         self.cursor += samples
-        self.timeline.sent(samples)
         return self.protocol.frame(pcm)
 
     async def end(self) -> None:
@@ -148,8 +173,7 @@ class Link:
         pcm = self._replay.read(self.cursor, rest)
         padding = self.protocol.frame_samples - rest if self.protocol.whole_frames else 0
         self.cursor = end
-        self.timeline.sent(rest)
-        self.timeline.insert(padding)
+        self.timeline.insert(end, padding)
         await asyncio.sleep(max(0.0, self._delay(rest + padding)))
         await self.ws.send(self.protocol.frame(pcm + bytes(2 * padding)))
 
@@ -163,27 +187,23 @@ class Link:
         self._paced = now
         return -self._credit / self._rate
 
-    async def next(self, timeout: float) -> str | bytes | Closed | None:
-        """The next message, or how the connection ended; None when nothing came in time.
+    async def listen(self, until: float) -> list[Heard] | None:
+        """What the next message says; None when the connection ended or nothing came in time.
 
         Args:
-            timeout: Seconds to wait.
-        """
-        # The waiting goes on across calls: to give it up each time costs more than all the audio.
-        if self._waiting is None:
-            self._waiting = asyncio.create_task(self.ws.receive(), name="baseten.stt.receive")
-        done, _ = await asyncio.wait((self._waiting,), timeout=max(0.0, timeout))
-        if not done:
-            return None
-        waiting, self._waiting = self._waiting, None
-        return waiting.result()
+            until: The end of that time, by the monotonic clock.
 
-    def abort(self) -> None:
-        """Close without waiting."""
-        self.ws.abort()
-        if self._waiting is not None:
-            self._waiting.cancel()
-            self._waiting = None
+        Raises:
+            APIError: as the protocol has it.
+        """
+        left = until - time.monotonic()
+        if left <= 0:
+            return None
+        try:
+            message = await self.ws.receive(timeout=left)
+        except APITimeoutError:
+            return None
+        return None if isinstance(message, Closed) else self.read(message)
 
     def read(self, message: str | bytes) -> list[Heard]:
         """What a message says.
@@ -203,17 +223,28 @@ class Link:
         """How many flushes, the end among them, wait for their final."""
         return len(self._commits)
 
-    def answered(self) -> int:
-        """The position up to which a final covers the audio that answers a flush or the end."""
-        return self._commits.popleft() if self._commits else self.cursor
+    def covered_by(self, final: Transcript) -> int:
+        """The position up to which a final covers the audio."""
+        if final.flushed:
+            position = self._commits.popleft() if self._commits else self.cursor
+        elif final.end is not None:
+            position = self.timeline.position(final.end)
+        else:
+            position = 0
+        if position <= self._replay.covered and final.text:
+            # The server gives no times, or not the connection's.
+            position = self.cursor - round(_UNTIMED * self.protocol.sample_rate)
+        return min(position, self.cursor)
 
-    async def check(self) -> None:
+    def check(self, now: float) -> None:
         """See to it that the server is alive.
+
+        Args:
+            now: The monotonic clock.
 
         Raises:
             APIError: it isn't.
         """
-        now = time.monotonic()
         if self.protocol.due and now - self._asked > self._answer_timeout:
             missing = (self.cursor - self._replay.covered) / self.protocol.sample_rate
             raise errors.timed_out(
@@ -226,7 +257,9 @@ class Link:
             raise errors.timed_out(
                 f"{WHAT}: the connection is open but the server is gone", self._check_interval
             )
+        if not self.ws.idle:
+            return  # what waits in the buffer goes first; if it never goes, the heartbeat tells
         message = self.protocol.health_check()
         self._checked = now
         if message:
-            await self.ws.send(message)
+            self.ws.send_nowait(message)

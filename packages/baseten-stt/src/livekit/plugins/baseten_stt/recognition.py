@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable
 
@@ -30,7 +31,7 @@ _AUDIO_STOPPED = 1.0  # seconds without audio in mid-turn, after which the turn 
 _LEAD = 0.3  # seconds of silence that a new connection hears before what is new
 _DRAIN = 2.0  # seconds that the old connection has to say whether speech was under way
 _LATE = 1.0  # seconds that a final may come after the end was confirmed
-_UNTIMED = 1.0  # seconds before the last audio sent that a final without times leaves open
+_NOTICED = 0.75  # of dead_link_timeout, in which health checks and heartbeats notice a dead link
 
 
 class Recognition:
@@ -139,7 +140,7 @@ class Recognition:
             if worked or self._replay.covered > covered:
                 self.failures = 0
             sender.cancel()
-            self._link.abort()
+            self._link.ws.abort()
             await asyncio.wait([sender])
             if not sender.cancelled():
                 sender.exception()
@@ -165,7 +166,8 @@ class Recognition:
             opened=connection.opened,
             speed=options.replay_speed,
             answer_timeout=self._timeout,
-            check_interval=options.dead_link_timeout / 2,
+            # A check and its answer may each be late by a tick.
+            check_interval=options.dead_link_timeout * _NOTICED / 2 - self._tick,
         )
         self._turns.configure(language=options.language)
         self._last_transcript = time.monotonic()
@@ -174,7 +176,7 @@ class Recognition:
             await link.open()
         except BaseException as e:
             closed = link.ws.closed
-            link.abort()
+            link.ws.abort()
             if closed and isinstance(e, APIError):
                 raise self._rejections.broken(link, closed) from None
             raise
@@ -194,15 +196,7 @@ class Recognition:
                     self._ending = True
                     await link.end()
                     return
-            await self.intake.wait(link.cursor + link.protocol.frame_samples, self._keep_up)
-
-    def _keep_up(self) -> int | None:
-        if self._sending.locked() or self._link is None:
-            return None  # a hand-over is under way
-        try:
-            return self._link.keep_up()
-        except APIError:
-            return None  # the sender meets it too
+            await self.intake.wait(link.cursor + link.protocol.frame_samples, link.keep_up)
 
     def _report(self, seconds: float) -> None:
         self._emit(
@@ -232,33 +226,48 @@ class Recognition:
         while True:
             link = self._link
             assert link is not None
-            message = await link.next(_HASTE if self._handover.wanted else self._tick)
-            if isinstance(message, Closed):
-                raise self._rejections.broken(link, message)
-            if message is not None:
-                for heard in link.read(message):
-                    self._hear(link, heard)
-            if link.protocol.ended:
-                await self._hear_late(link)
-                if self._turns.speaking and not self._forced:
-                    self._lose(link, Lost(APIError(f"{WHAT}: a turn ended without its final")))
-                self._replay.cover(link.cursor)
-                return
-            now = time.monotonic()
-            if now - self._ticked >= self._tick:
-                self._ticked = now
-                await self._look(link, sender, now)
-            if self._handover.wanted and not self._ending:
-                await self._go_over(link)
+            try:
+                came = await link.ws.listen(
+                    functools.partial(self._take, link),
+                    patience=functools.partial(self._patience, link, sender),
+                )
+            except _Successor as successor:
+                came = successor.args[0]
+            if isinstance(came, Closed):
+                raise self._rejections.broken(link, came)
+            if isinstance(came, Connection):
+                await self._go_over(link, came)
+                continue
+            await self._hear_late(link)
+            if self._turns.speaking and not self._forced:
+                self._lose(link, Lost(APIError(f"{WHAT}: a turn ended without its final")))
+            self._replay.cover(link.cursor)
+            return
+
+    def _take(self, link: Link, message: str | bytes) -> Connection | bool | None:
+        for heard in link.read(message):
+            self._hear(link, heard)
+        return link.protocol.ended or self._successor()
+
+    def _patience(self, link: Link, sender: asyncio.Task[None]) -> float:
+        now = time.monotonic()
+        if now - self._ticked >= self._tick:
+            self._ticked = now
+            self._look(link, sender, now)
+        connection = self._successor()
+        if connection is not None:
+            raise _Successor(connection)
+        left = self._ticked + self._tick - now
+        return min(left, _HASTE) if self._handover.wanted else left
 
     async def _hear_late(self, link: Link) -> None:
         """Give finals that the confirmation of the end has overtaken a moment."""
         until = time.monotonic() + _LATE
         while (self._turns.speaking and not self._forced) or self._watch.unanswered():
-            message = await link.next(until - time.monotonic())
-            if message is None or isinstance(message, Closed):
+            results = await link.listen(until)
+            if results is None:
                 return
-            for heard in link.read(message):
+            for heard in results:
                 self._hear(link, heard)
 
     def _hear(self, link: Link, heard: Heard) -> None:
@@ -271,27 +280,15 @@ class Recognition:
             self._forced = forced = heard.cut_off(self._options.longest_segment)
             events = self._turns.hear(
                 heard,
-                to_stream=lambda seconds: link.timeline.position(seconds) / self._rate,
+                to_stream=link.timeline.seconds,
                 offset=self.offset,
                 request_id=self._request_id,
                 goes_on=forced,
             )
             if heard.final:
-                self._cover(link, heard)
+                self._replay.cover(link.covered_by(heard))
             for event in events:
                 self._emit(event)
-
-    def _cover(self, link: Link, final: Transcript) -> None:
-        if final.flushed:
-            position = link.answered()
-        elif final.end is not None:
-            position = link.timeline.position(final.end)
-        else:
-            position = 0
-        if position <= self._replay.covered and final.text:
-            # The server gives no times, or not the connection's.
-            position = link.cursor - round(_UNTIMED * self._rate)
-        self._replay.cover(min(position, link.cursor))
 
     def _lose(self, link: Link, lost: Lost) -> None:
         if not lost.segment:
@@ -307,12 +304,12 @@ class Recognition:
 
     # --- watching
 
-    async def _look(self, link: Link, sender: asyncio.Task[None], now: float) -> None:
+    def _look(self, link: Link, sender: asyncio.Task[None], now: float) -> None:
         if sender.done() and not sender.cancelled() and (failure := sender.exception()):
             if link.ws.closed is None or not isinstance(failure, APIError):
                 raise failure
             return  # what the server said before it closed comes first
-        await link.check()
+        link.check(now)
         options = self._options
         self._watch.look(now)
         if self._watch.loud > options.dead_link_timeout and not link.heard:
@@ -328,7 +325,8 @@ class Recognition:
                 now,
                 link.cursor,
                 patience=patience,
-                longest=longest + options.dead_link_timeout + self._timeout,
+                # A dead link may have held up the audio, and a server may take its time to answer.
+                longest=longest + _NOTICED * options.dead_link_timeout + self._timeout,
             )
         if now - link.opened > options.max_connection_age:
             self._handover.want()
@@ -347,12 +345,15 @@ class Recognition:
 
     # --- a planned successor
 
-    async def _go_over(self, link: Link) -> None:
+    def _successor(self) -> Connection | None:
+        if self._ending or not self._handover.wanted:
+            return None
         patience = self._options.longest_segment + self._timeout
-        connection = self._handover.ready(speaking=self._turns.speaking, patience=patience)
-        if connection is None:
-            return
+        return self._handover.ready(speaking=self._turns.speaking, patience=patience)
+
+    async def _go_over(self, link: Link, connection: Connection) -> None:
         async with self._sending:
+            self.intake.wake()  # what is pushed from here on waits for the sender, and it for this
             if self._ending:
                 connection.ws.abort()
                 return
@@ -362,9 +363,8 @@ class Recognition:
             except BaseException:
                 connection.ws.abort()
                 raise
-            link.abort()
+            link.ws.abort()
             self._link = await self._open(connection, start)
-        self.intake.wake()
 
     async def _drain(self, link: Link) -> int:
         """End the old connection; where the new one begins.
@@ -376,10 +376,10 @@ class Recognition:
         try:
             await link.end()
             while not link.protocol.ended:
-                message = await link.next(max(0.0, until - time.monotonic()))
-                if message is None or isinstance(message, Closed):
+                results = await link.listen(until)
+                if results is None:
                     break
-                for heard in link.read(message):
+                for heard in results:
                     if not isinstance(heard, Transcript):
                         continue
                     if heard.flushed and link.unanswered <= 1:
@@ -391,3 +391,7 @@ class Recognition:
         if link.protocol.ended and not spoken:
             self._replay.cover(link.cursor - round(_LEAD * self._rate))
         return self._replay.covered
+
+
+class _Successor(Exception):
+    """That it is time to go over to another connection, which comes with it."""

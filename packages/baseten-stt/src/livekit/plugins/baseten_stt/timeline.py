@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from bisect import bisect_right
 
-__all__ = ["Timeline", "WallClock"]
+__all__ = ["DRIFT", "Timeline", "WallClock"]
 
-_DRIFT = 0.25  # seconds; less is jitter of frames
+DRIFT = 0.25  # seconds; less is jitter of frames
 
 
 class Timeline:
@@ -17,24 +17,26 @@ class Timeline:
     be put in. The server counts both from 0.
     """
 
+    __slots__ = ("_gaps", "_inserted", "_rate", "_start")
+
     def __init__(self, *, start: int, sample_rate: int) -> None:
         """Begin at a position of the stream, in samples."""
         self._start = start
         self._rate = sample_rate
         self._gaps: list[int] = []  # where silence begins, in samples of the connection
         self._inserted: list[int] = [0]  # silence up to and with that gap
-        self._sent = 0
 
-    def sent(self, samples: int) -> None:
-        """Note audio of the stream that went out."""
-        self._sent += samples
+    def insert(self, position: int, samples: int) -> None:
+        """Note silence that went out and isn't the stream's.
 
-    def insert(self, samples: int) -> None:
-        """Note silence that went out and isn't the stream's."""
+        Args:
+            position: The stream's position up to which audio had gone out.
+            samples: How much silence.
+        """
         if samples:
-            self._gaps.append(self._sent)
-            self._inserted.append(self._inserted[-1] + samples)
-            self._sent += samples
+            inserted = self._inserted[-1]
+            self._gaps.append(position - self._start + inserted)
+            self._inserted.append(inserted + samples)
 
     def position(self, seconds: float) -> int:
         """The stream's position, in samples, at a time that the server reports."""
@@ -44,6 +46,12 @@ class Timeline:
         if index:  # within the silence, its start
             spoken = max(spoken, self._gaps[index - 1] - self._inserted[index - 1])
         return self._start + spoken
+
+    def seconds(self, seconds: float) -> float:
+        """Seconds into the stream at a time that the server reports."""
+        if self._gaps:
+            return self.position(seconds) / self._rate
+        return self._start / self._rate + seconds
 
 
 class WallClock:
@@ -56,17 +64,13 @@ class WallClock:
         """Begin with no audio."""
         self._rate = sample_rate
         self._marks: list[tuple[int, float]] = []
-        self._checked = -sample_rate
 
     def heard(self, end: int) -> None:
-        """Note that audio up to a position has just come in."""
-        if end - self._checked < self._rate * _DRIFT:
-            return
-        self._checked = end
+        """Note that audio up to a position has just come in; each :data:`DRIFT` will do."""
         now = time.time()
         if self._marks:
             position, wall = self._marks[-1]
-            if abs(wall + (end - position) / self._rate - now) < _DRIFT:
+            if abs(wall + (end - position) / self._rate - now) < DRIFT:
                 return
         self._marks.append((end, now))
         del self._marks[:-64]
@@ -77,7 +81,7 @@ class WallClock:
         if not self._marks:
             return now
         # A mark is set a little after the pause that it is for.
-        reach = position + 2 * round(_DRIFT * self._rate)
+        reach = position + 2 * round(DRIFT * self._rate)
         index = bisect_right(self._marks, (reach, float("inf"))) - 1
         known, wall = self._marks[max(index, 0)]
         return min(now, wall + (position - known) / self._rate)

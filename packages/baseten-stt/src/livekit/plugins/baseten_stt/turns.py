@@ -141,14 +141,14 @@ class Turns:
             language = LanguageCode(self._language)
         words = [
             TimedString(
-                word.text,
-                start_time=offset + to_stream(word.start),
-                end_time=offset + to_stream(word.end),
-                confidence=0.0 if word.confidence is None else word.confidence,
+                text,
+                start_time=offset + to_stream(begun),
+                end_time=offset + to_stream(over),
+                confidence=0.0 if confidence is None else confidence,
                 start_time_offset=offset,
-                speaker_id=word.speaker,
+                speaker_id=speaker,
             )
-            for word in transcript.words
+            for text, begun, over, confidence, speaker in transcript.words
         ]
         return stt.SpeechData(
             language=language,

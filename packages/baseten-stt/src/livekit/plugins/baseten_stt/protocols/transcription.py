@@ -72,6 +72,8 @@ def read_error(message: Mapping[str, Any]) -> Lost:
 
 
 def _number(value: object) -> float | None:
+    if type(value) is float and -math.inf < value < math.inf:  # as good as always
+        return value
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
@@ -82,6 +84,8 @@ def _number(value: object) -> float | None:
 
 
 def _time(value: object) -> float | None:
+    if type(value) is float and 0.0 <= value < math.inf:
+        return value
     number = _number(value)
     return None if number is None else max(0.0, number)
 
@@ -90,11 +94,13 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _objects(value: object) -> list[Mapping[str, Any]]:
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+def _objects(value: object) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _speaker(value: object) -> str | None:
+    if value is None:
+        return None
     return str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else None
 
 
@@ -112,13 +118,13 @@ def _words(segments: Iterable[Mapping[str, Any]]) -> tuple[Word, ...]:
             end = start if end is None else max(start, end)
             last = end
             probability = _number(item.get("prob"))
-            if probability is not None:
+            if probability is not None and not 0.0 <= probability <= 1.0:
                 probability = min(1.0, max(0.0, probability))
             words.append(Word(text, start, end, probability, _speaker(item.get("speaker"))))
     return tuple(words)
 
 
-def _confidence(segments: list[Mapping[str, Any]], words: tuple[Word, ...]) -> float:
+def _confidence(segments: list[dict[str, Any]], words: tuple[Word, ...]) -> float:
     known = [word.confidence for word in words if word.confidence is not None]
     if not known:
         logs = [_number(segment.get("log_prob")) for segment in segments]
@@ -142,7 +148,7 @@ def read_transcript(message: Mapping[str, Any]) -> Transcript:
     details = {name: message[name] for name in _DETAILS if message.get(name) is not None}
     for name in _SEGMENT_DETAILS:
         values = [segment.get(name) for segment in segments]
-        if any(value for value in values):
+        if any(values):
             details[name] = values
     return Transcript(
         # Runtimes that know no partials don't say it.
