@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import TypeVar
 
 import aiohttp
@@ -94,12 +94,12 @@ class WebSocket:
         if self._inbox.closed:
             raise self.error(self._inbox.closed)
         try:
-            await self._sending(data)
+            if isinstance(data, str):
+                await self._ws.send_str(data)
+            else:
+                await self._ws.send_bytes(data)
         except (aiohttp.ClientError, OSError, RuntimeError) as e:
             raise self._broken(e) from None
-
-    def _sending(self, data: str | bytes) -> Coroutine[None, None, None]:
-        return self._ws.send_str(data) if isinstance(data, str) else self._ws.send_bytes(data)
 
     def _broken(self, error: Exception) -> APIError:
         # The reader may have seen the server's close code, which says more than this.
@@ -125,7 +125,8 @@ class WebSocket:
         Raises:
             APIError: the connection is closed or broke.
         """
-        sending = self._sending(data)
+        ws = self._ws
+        sending = ws.send_str(data) if isinstance(data, str) else ws.send_bytes(data)
         try:
             sending.send(None)
         except StopIteration:

@@ -6,7 +6,7 @@ import numpy as np
 
 from livekit import rtc
 
-__all__ = ["downmix", "encode_mulaw", "peak"]
+__all__ = ["downmix", "encode_mulaw", "is_louder"]
 
 
 def downmix(frame: rtc.AudioFrame) -> rtc.AudioFrame:
@@ -40,9 +40,9 @@ def encode_mulaw(pcm: bytes) -> bytes:
     return coded
 
 
-def peak(pcm: bytes) -> int:
-    """The largest magnitude of any sample, 0 to 32768."""
+def is_louder(pcm: bytes, magnitude: int) -> bool:
+    """Whether any sample is beyond a magnitude, which may be up to 32767."""
     if not pcm:
-        return 0
+        return False
     samples = np.frombuffer(pcm, dtype="<i2")
-    return max(int(samples.max()), -int(samples.min()))
+    return bool(samples.max() > magnitude or samples.min() < -magnitude)

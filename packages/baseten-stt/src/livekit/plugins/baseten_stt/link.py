@@ -107,7 +107,8 @@ class Link:
             mark = replay.next_mark(self._flushed)
             end = replay.end if mark is None else mark
             while end - self.cursor >= samples:
-                frame = self._next_frame()
+                frame = self.protocol.frame(replay.read(self.cursor, samples))
+                self.cursor += samples
                 if (delay := self._delay(samples)) > 0:
                     await asyncio.sleep(delay)
                 await self.ws.send(frame)
@@ -131,27 +132,23 @@ class Link:
             The position of audio from which there is more to send; None when it is up to
             :meth:`catch_up`.
         """
-        samples, ws = self._frame, self.ws
-        if self._replay.next_mark(self._flushed) is not None:
+        samples, ws, replay = self._frame, self.ws, self._replay
+        if replay.next_mark(self._flushed) is not None:
             return None
-        due = (self._replay.end - self.cursor) // samples
+        due = (replay.end - self.cursor) // samples
         if self._delay(due * samples) > 0:
             self._credit += due * samples
             return None
         try:
             while due and ws.idle:
-                ws.send_nowait(self._next_frame())
+                pcm = replay.read(self.cursor, samples)
+                self.cursor += samples
                 due -= 1
+                ws.send_nowait(self.protocol.frame(pcm))
         except APIError:
             return None  # catch_up() meets it too
         self._credit += due * samples
         return None if due else self.cursor + samples
-
-    def _next_frame(self) -> str | bytes:
-        samples = self._frame
-        pcm = self._replay.read(self.cursor, samples)
-        self.cursor += samples
-        return self.protocol.frame(pcm)
 
     async def end(self) -> None:
         """Send the rest of the audio and say that it was all."""

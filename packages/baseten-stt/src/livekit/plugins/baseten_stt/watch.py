@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 
-from .audio import peak
+from .audio import is_louder
 from .log import logger
 from .replay import Replay
 
@@ -58,7 +58,7 @@ class Watch:
             return
         start = max(self._looked, self._replay.covered)
         self._looked = end
-        if peak(self._replay.read(start, end - start)) > _LOUD:
+        if is_louder(self._replay.read(start, end - start), _LOUD):
             self.loud += since
             self._sounds.append((start, end))
         while self._sounds and self._sounds[0][1] <= self._replay.covered:
@@ -73,7 +73,7 @@ class Watch:
     def unanswered(self) -> bool:
         """Whether there is sound that no final covers, and that isn't the last one's fading."""
         start = self._replay.covered + round(_FADING * self._rate)
-        return peak(self._replay.read(start, self._replay.end - start)) > _LOUD
+        return is_louder(self._replay.read(start, self._replay.end - start), _LOUD)
 
     def forget_silence(self, now: float, cursor: int, *, patience: float, longest: float) -> None:
         """Cover audio that needn't be sent again though no final followed it.
