@@ -6,7 +6,7 @@ from bisect import bisect_right
 
 __all__ = ["Replay"]
 
-_BLOCK = 4096  # samples; what is kept is cut into these, and forgotten by them
+_BLOCK = 2048  # samples; what is kept is cut into these, and forgotten by them
 
 
 class Replay:
@@ -71,6 +71,8 @@ class Replay:
             return self._tail[at : at + 2 * samples]
         position = max(position, self._start)
         first, skip = divmod(position - self._start, _BLOCK)
+        if skip + samples <= _BLOCK and first < len(self._blocks):
+            return self._blocks[first][2 * skip : 2 * (skip + samples)]
         last = first + (skip + samples) // _BLOCK
         parts = self._blocks[first : last + 1]
         if last >= len(self._blocks):
