@@ -55,8 +55,9 @@ async def doctor(given: argparse.Namespace) -> int:
             if "LLM" in parts:
                 await LanguageChecks(reach).run()
             _note_accepted(exam)
-    except asyncio.CancelledError:
-        # Whoever has waited enough wants to see what was found so far.
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        # Whoever has waited enough wants to see what was found so far. On Python 3.10 Ctrl-C comes
+        # as it is when it doesn't find the loop waiting.
         progress.finish()
         if not given.json:
             sys.stdout.write(table(_ordered(exam), sys.stdout, stopped=True))
