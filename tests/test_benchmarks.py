@@ -121,13 +121,13 @@ def test_one_that_fails_or_hangs_is_told_and_the_others_run(
     out.mkdir()
     (out / "fails.json").write_text("of an earlier run")
     results.write_text(kept := "<!-- figures: begin -->\nkept\n<!-- figures: end -->\n")
-    words = ["all.py", "--out", str(out), "--results", str(results), "--no-peer", "--limit", "3"]
+    words = ["all.py", "--out", str(out), "--results", str(results), "--no-peer", "--limit", "12"]
     monkeypatch.setattr(sys, "argv", words)
     # It wouldn't return while what the one that hangs has started still had its output open.
     assert everything.main() == 1
     told, why = capfd.readouterr()
     assert "failed: this is why" in told
-    assert "ended, since it took more than 3 s" in told
+    assert "ended, since it took more than 12 s" in told
     assert why == "failed: fails, hangs\n"
     assert not (out / "fails.json").exists()
     assert "this is why" in (out / "fails.txt").read_text()

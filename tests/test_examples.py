@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import random
 import re
 import signal
+import socket
 import sys
 import wave
 from collections.abc import AsyncIterator
@@ -331,9 +333,23 @@ async def fleet(dispatch: Dispatch, *health_ports: int) -> AsyncIterator[None]:
         await runner.cleanup()
 
 
-async def test_workers_side_by_side_register_and_take_calls(unused_tcp_port_factory) -> None:
+def ports_of_their_own(number: int) -> list[int]:
+    """Ports that nobody has, and that the system gives to no connection meanwhile."""
+    found: list[int] = []
+    with contextlib.ExitStack() as stack:
+        for port in random.sample(range(20_000, 30_000), 1000):
+            taken = stack.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                taken.bind(("127.0.0.1", port))
+                found.append(port)
+            if len(found) == number:
+                break
+    return found
+
+
+async def test_workers_side_by_side_register_and_take_calls() -> None:
     dispatch = Dispatch()
-    ports = [unused_tcp_port_factory() for _ in range(2)]
+    ports = ports_of_their_own(2)
     async with fleet(dispatch, *ports):
         async with dispatch.changed:
             await asyncio.wait_for(

@@ -6,8 +6,9 @@ import asyncio
 import functools
 import importlib
 import re
+import socket
 import wave
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -188,9 +189,16 @@ async def test_silent_question(sandbox: Sandbox, tmp_path: Path) -> None:
 # --- Baseten can't be used
 
 
-async def test_speech_to_text_that_cannot_be_had(sandbox: Sandbox, unused_tcp_port: int) -> None:
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    with socket.socket() as taken:  # and so by nobody who listens
+        taken.bind(("127.0.0.1", 0))
+        yield int(taken.getsockname()[1])
+
+
+async def test_speech_to_text_that_cannot_be_had(sandbox: Sandbox, closed_port: int) -> None:
     at_hand = sandbox.environ()
-    nobody = f"ws://127.0.0.1:{unused_tcp_port}/model-abc/environments/production/websocket"
+    nobody = f"ws://127.0.0.1:{closed_port}/model-abc/environments/production/websocket"
     mute = Deployment(id="mute1", serves="whisper")
     sandbox.deploy(mute)
     sandbox.faults.add(Fault(do="mute"), times=None, deployment="mute1")

@@ -20,6 +20,8 @@ from livekit.plugins.baseten_llm.reasoning import SpokenText
 PATIENCE = 0.3
 BOUND = 20.0  # seconds; without an end of its own an answer takes for ever
 ONCE = APIConnectOptions(max_retry=0, timeout=PATIENCE)
+# For what must come in time, on a slow machine too.
+PATIENT = APIConnectOptions(max_retry=0, timeout=2.0)
 
 
 def event(delta: dict[str, Any] | None, finish: str | None = None, **more: Any) -> bytes:
@@ -126,7 +128,7 @@ async def test_an_answer_that_was_not_begun_is_asked_for_again(parrot, ask, paus
 
 async def test_one_that_was_begun_is_not(parrot, ask) -> None:
     parrot.first, parrot.again = [STARTED], event({})
-    again = APIConnectOptions(max_retry=3, retry_interval=0.0, timeout=PATIENCE)
+    again = APIConnectOptions(max_retry=3, retry_interval=0.0, timeout=2.0)
     with pytest.raises(APITimeoutError) as caught:
         await asyncio.wait_for(answer(parrot.llm(), ask("x"), again), BOUND)
     assert not caught.value.retryable
@@ -136,13 +138,13 @@ async def test_one_that_was_begun_is_not(parrot, ask) -> None:
 @pytest.mark.parametrize("again", [event(None), b": x\n\n", event({"content": "more"})])
 async def test_what_follows_the_finish_is_not_listened_to_for_long(parrot, ask, again) -> None:
     parrot.first, parrot.again = [FINISHED], again
-    assert await asyncio.wait_for(answer(parrot.llm(), ask("x")), BOUND) == "Good."
+    assert await asyncio.wait_for(answer(parrot.llm(), ask("x"), PATIENT), BOUND) == "Good."
 
 
 async def test_usage_that_grows_after_the_finish_holds_nothing_up(parrot, ask) -> None:
     grown = ({**USAGE, "completion_tokens": count} for count in range(100_000))
     parrot.first = (event({}, "stop"), *(event(None, usage=usage) for usage in grown))
-    assert await asyncio.wait_for(answer(parrot.llm(), ask("x")), BOUND) == ""
+    assert await asyncio.wait_for(answer(parrot.llm(), ask("x"), PATIENT), BOUND) == ""
 
 
 async def test_a_refusal_without_an_end_is_one(parrot, ask) -> None:
@@ -186,9 +188,8 @@ def test_every_piece_of_an_answer_is_progress(kind) -> None:
 
 async def test_a_long_thought_is_waited_for(parrot, ask) -> None:
     parrot.first = [*SLOW["reasoning"], FINISHED + b"data: [DONE]\n\n"]
-    patient = APIConnectOptions(max_retry=0, timeout=2.0)
     parrot.pause = 2.5 / LONG
-    assert await asyncio.wait_for(answer(parrot.llm(), ask("x"), patient), BOUND) == "Good."
+    assert await asyncio.wait_for(answer(parrot.llm(), ask("x"), PATIENT), BOUND) == "Good."
 
 
 async def test_comments_are_welcome_while_a_deployment_starts(parrot, ask) -> None:

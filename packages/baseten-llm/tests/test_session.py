@@ -86,7 +86,7 @@ async def test_a_failing_model_reaches_the_session_as_an_error(serve) -> None:
 async def test_a_fallback_takes_over_from_a_model_that_is_silent(serve, ask) -> None:
     silent = await serve([Silence(before_headers=True)], loop=True)
     good = await serve("Good evening.", loop=True)
-    adapter = FallbackAdapter([silent.llm(), good.llm()], attempt_timeout=0.5)
+    adapter = FallbackAdapter([silent.llm(), good.llm()], attempt_timeout=3.0)
     answer = await adapter.chat(chat_ctx=ask("Hello")).collect()
     assert answer.text == "Good evening."
     await adapter.aclose()

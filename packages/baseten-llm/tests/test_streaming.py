@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import time
 from typing import Any
 
@@ -258,7 +259,7 @@ async def test_silence_ends_at_the_timeout(serve, ask, before_headers, option) -
 
 async def test_comments_are_no_progress(serve, ask) -> None:
     served = await serve([Text("Good"), *[Raw(b": still here\n\n")] * 10, Silence()])
-    options = APIConnectOptions(max_retry=0, timeout=0.2)
+    options = APIConnectOptions(max_retry=0, timeout=1.0)
     with pytest.raises(APITimeoutError) as caught:
         await served.llm().chat(chat_ctx=ask("x"), conn_options=options).collect()
     assert not caught.value.retryable
@@ -273,11 +274,13 @@ async def test_a_long_constructor_timeout_outlasts_conn_options(serve, ask) -> N
     assert (await stream.collect()).text == "Good evening."
 
 
-async def test_a_refused_connection_is_an_api_error(serve, ask, unused_tcp_port) -> None:
+async def test_a_refused_connection_is_an_api_error(serve, ask) -> None:
     served = await serve("x")
-    llm = served.llm(base_url=f"http://127.0.0.1:{unused_tcp_port}/v1")
-    with pytest.raises(APIConnectionError):
-        await llm.chat(chat_ctx=ask("x"), conn_options=ONCE).collect()
+    with socket.socket() as taken:  # and so by nobody who listens
+        taken.bind(("127.0.0.1", 0))
+        llm = served.llm(base_url=f"http://127.0.0.1:{taken.getsockname()[1]}/v1")
+        with pytest.raises(APIConnectionError):
+            await llm.chat(chat_ctx=ask("x"), conn_options=ONCE).collect()
 
 
 async def test_walking_away_frees_the_connection_and_the_next_answer_works(serve, ask) -> None:

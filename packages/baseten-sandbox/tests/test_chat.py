@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import io
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -439,8 +440,10 @@ async def test_upstream_is_passed_through_whole() -> None:
     assert status == 429
 
 
-async def test_an_unreachable_upstream_is_a_bad_gateway(unused_tcp_port: int) -> None:
-    engine = UpstreamEngine(f"http://127.0.0.1:{unused_tcp_port}/v1")
-    status, _ = await ask(ChatServer(engine=engine), request())
-    await engine.aclose()
+async def test_an_unreachable_upstream_is_a_bad_gateway() -> None:
+    with socket.socket() as taken:  # and so by nobody who listens
+        taken.bind(("127.0.0.1", 0))
+        engine = UpstreamEngine(f"http://127.0.0.1:{taken.getsockname()[1]}/v1")
+        status, _ = await ask(ChatServer(engine=engine), request())
+        await engine.aclose()
     assert status == 502

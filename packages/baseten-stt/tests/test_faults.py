@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -218,13 +217,11 @@ async def test_a_close_before_the_last_final_is_no_success(rig: Rig, code: int):
 async def test_a_dead_link_is_noticed(rig: Rig):
     rig.sandbox.faults.add(Fault(do="silence", on="receive", kind="binary", after=20))
     stream = rig.stt(dead_link_timeout=1.0).stream(conn_options=FAST)
-    start = time.monotonic()
     _say(stream, "can you hear me")
     _say(stream, "now")
     events = await until(stream, SpeechEventType.END_OF_SPEECH)
     events += await until(stream, SpeechEventType.END_OF_SPEECH)
     assert finals(events) == ["can you hear me", "now"]
-    assert time.monotonic() - start < 15
     await stream.aclose()
 
 

@@ -97,6 +97,7 @@ async def server(http_context: None) -> AsyncIterator[tuple[str, dict[str, rando
     await runner.cleanup()
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("block", range(3))
 @pytest.mark.parametrize("way", ["orpheus-ws", "orpheus-http", "qwen3-tts", "generic"])
 async def test_an_utterance_ends_whole_or_in_an_error(
@@ -116,7 +117,7 @@ async def test_an_utterance_ends_whole_or_in_an_error(
         audio = b""
         whole = True
         try:
-            async with timeout(5), tts.stream(conn_options=OPTIONS) as stream:
+            async with timeout(30), tts.stream(conn_options=OPTIONS) as stream:
                 stream.push_text(TEXT)
                 stream.end_input()
                 async for event in stream:

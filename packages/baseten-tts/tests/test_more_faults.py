@@ -13,7 +13,7 @@ from livekit.plugins.baseten_tts import TTS
 
 from .conftest import Listen, Make, heard
 
-AGAIN = APIConnectOptions(max_retry=3, retry_interval=0.01, timeout=2.0)
+AGAIN = APIConnectOptions(max_retry=3, retry_interval=0.01, timeout=10.0)
 HASTY = APIConnectOptions(max_retry=0, timeout=0.5)
 TEXT = "one two three four five six seven eight nine ten eleven twelve."
 WORDS = TEXT.split()

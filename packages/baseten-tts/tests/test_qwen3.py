@@ -25,8 +25,8 @@ from livekit.plugins.baseten_tts.protocols.registry import DIALECTS
 
 from .conftest import Listen, Make, heard
 
-ONCE = APIConnectOptions(max_retry=0, timeout=2.0)
-AGAIN = APIConnectOptions(max_retry=3, retry_interval=0.01, timeout=2.0)
+ONCE = APIConnectOptions(max_retry=0, timeout=10.0)
+AGAIN = APIConnectOptions(max_retry=3, retry_interval=0.01, timeout=10.0)
 TEXT = "Hello there, my friend. This is a second sentence!  And, well: a third one?"
 KINDS = pytest.mark.parametrize("deployment", ["qwentts1", "qwentts2"])
 Qwen = Callable[..., TTS]
@@ -249,7 +249,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_an_idle_session_is_kept_alive(http_context: None, hurry: None) -> None:
-    async with Sandbox(transcriber="tones", synthesizer="tones", idle_limit=0.8) as sandbox:
+    async with Sandbox(transcriber="tones", synthesizer="tones", idle_limit=2.0) as sandbox:
         tts = TTS(
             api_key=sandbox.api_key,
             model="qwen3-tts",
@@ -257,8 +257,8 @@ async def test_an_idle_session_is_kept_alive(http_context: None, hurry: None) ->
             voice="vivian",
         )
         tts.prewarm()
-        # Six signs of life take longer than the server lets a session idle.
-        await sandbox.wait_message({"type": "session.done"}, direction="sent", count=6)
+        # Twelve signs of life take longer than the server lets a session idle.
+        await sandbox.wait_message({"type": "session.done"}, direction="sent", count=12)
         assert len(sandbox.sessions) == 1
         frame = await tts.synthesize("Still here.", conn_options=ONCE).collect()
         assert heard(bytes(frame.data)) == ["Still", "here."]
@@ -270,8 +270,8 @@ async def test_an_idle_session_is_kept_alive(http_context: None, hurry: None) ->
 async def test_a_text_that_pauses_is_waited_for(
     http_context: None, monkeypatch: pytest.MonkeyPatch, deployment: str
 ) -> None:
-    monkeypatch.setattr("livekit.plugins.baseten_tts.utterance._PAUSE", 0.1)
-    async with Sandbox(transcriber="tones", synthesizer="tones", idle_limit=0.6) as sandbox:
+    monkeypatch.setattr("livekit.plugins.baseten_tts.utterance._PAUSE", 0.15)
+    async with Sandbox(transcriber="tones", synthesizer="tones", idle_limit=2.0) as sandbox:
         tts = TTS(
             api_key=sandbox.api_key,
             model="qwen3-tts",
@@ -281,8 +281,8 @@ async def test_a_text_that_pauses_is_waited_for(
         )
         async with tts.stream(conn_options=ONCE) as stream:
             stream.push_text("Let me see. ")
-            # Eight of them take longer than the server waits for a message.
-            await sandbox.wait_message({"type": "input.text", "text": ""}, count=8)
+            # Fifteen of them take longer than the server waits for a message.
+            await sandbox.wait_message({"type": "input.text", "text": ""}, count=15)
             stream.push_text("There it is.")
             stream.end_input()
             said = heard([bytes(event.frame.data) async for event in stream])

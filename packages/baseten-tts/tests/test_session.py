@@ -62,7 +62,7 @@ async def start() -> AsyncIterator[object]:
         session: AgentSession = AgentSession(
             tts=tts,
             conn_options=SessionConnectOptions(
-                tts_conn_options=APIConnectOptions(max_retry=1, retry_interval=0.01, timeout=2.0)
+                tts_conn_options=APIConnectOptions(max_retry=1, retry_interval=0.01, timeout=30.0)
             ),
             **options,  # type: ignore[arg-type]
         )
@@ -104,21 +104,19 @@ async def test_an_agent_says_the_words_of_a_language_model(make: Make, start, ov
 async def test_an_interrupted_agent_hangs_up_and_speaks_again(  # type: ignore[no-untyped-def]
     make: Make, start, sandbox: Sandbox, over: str
 ) -> None:
+    # The first connection takes it, which LiveKit has dialled ahead where that is a WebSocket.
+    sandbox.faults.add(Fault(do="mute", on="send", kind="binary", after=4))
     session, ear = await start(make(over))
-    stall = Fault(do="mute", on="send", kind="binary", after=4)
-    if over == "websocket":
-        await sandbox.wait_for(lambda: sandbox.open_sockets == 1)  # LiveKit has called prewarm()
-        await sandbox.strike(stall)
-    else:
-        sandbox.faults.add(stall)
     speech = session.say("one two three four five six seven eight nine ten eleven.")
     await ear.first.wait()
     used = next(s for s in sandbox.sessions if s.received_texts)
+    await sandbox.wait_for(lambda: used.faults == ["mute"])
+    assert not used.closed
     before = time.monotonic()
     await speech.interrupt()
     await sandbox.wait_for(lambda: used.closed)
     assert used.closed_by == "client"
-    assert time.monotonic() - before < 1.0  # didn't wait for the stalled server
+    assert time.monotonic() - before < 10.0  # didn't wait for the stalled server
     ear.audio = b""
     await session.say("Sorry, go on.")
     assert heard(ear.audio) == ["Sorry,", "go", "on."]

@@ -277,10 +277,10 @@ async def test_it_works_under_the_framework_adapters(make: Make, listen: Listen)
 
 
 async def test_a_slow_text_is_no_fault(make: Make) -> None:
-    quick = APIConnectOptions(max_retry=0, timeout=0.3)
+    quick = APIConnectOptions(max_retry=0, timeout=1.0)
     async with make().stream(conn_options=quick) as stream:
         stream.push_text("Well, ")
-        await asyncio.sleep(0.7)  # more than twice the timeout
+        await asyncio.sleep(2.2)  # more than twice the timeout
         stream.push_text("hello.")
         stream.end_input()
         assert heard([bytes(e.frame.data) async for e in stream]) == ["Well,", "hello."]

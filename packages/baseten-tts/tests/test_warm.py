@@ -26,13 +26,14 @@ async def test_the_first_utterance_is_as_warm_as_any(
     tts.prewarm()
     tts.prewarm()  # as often as one likes
     await is_warm(tts, sandbox)
-    reused: list[tuple[bool, float]] = []
-    tts.on("metrics_collected", lambda m: reused.append((m.connection_reused, m.acquire_time)))
-    for _ in range(3):
+    reused: list[bool] = []
+    tts.on("metrics_collected", lambda m: reused.append(m.connection_reused))
+    for number in range(3):
         await is_warm(tts, sandbox)
         assert await listen(tts, "hello there") == ["hello", "there"]
-    assert [flag for flag, _ in reused] == [True] * 3
-    assert max(seconds for _, seconds in reused) < 0.05
+        # Its text went over the socket that was open before there was any.
+        assert sandbox.sessions[number].received_texts[1:3] == ["hello", "there"]
+    assert reused == [True] * 3
     await is_warm(tts, sandbox)
     assert len(sandbox.sessions) == 4
 
@@ -227,7 +228,7 @@ async def test_one_that_hangs_is_not_waited_for_all_the_time(make: Make, sandbox
 async def test_they_are_given_up_when_nobody_speaks(
     make: Make, listen: Listen, sandbox: Sandbox
 ) -> None:
-    tts = make(warm_lifetime=0.3)
+    tts = make(warm_lifetime=1.5)
     tts.prewarm()
     await is_warm(tts, sandbox)
     await sandbox.wait_for(lambda: sandbox.open_sockets == 0)
