@@ -29,10 +29,12 @@ class Chatterbox:
     api_key = "sandbox-key"
     port = 0
     noise: str | bytes = ""
+    status = 200
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         if request.method == "POST":
-            body = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+            kind = {"Content-Type": "text/event-stream"}
+            body = web.StreamResponse(status=self.status, headers=kind)
             await body.prepare(request)
             while True:
                 await body.write(b": I am still there\n\n")
@@ -59,6 +61,10 @@ class Chatterbox:
         return f"{scheme}://127.0.0.1:{self.port}/{path}"
 
     @property
+    def stt_endpoint(self) -> str:
+        return self.url("whisper1", "websocket")
+
+    @property
     def llm_base_url(self) -> str:
         return self.url("llm1", "v1")
 
@@ -78,7 +84,7 @@ async def chatterbox(http_context: None) -> AsyncIterator[Chatterbox]:
 
 SOCKETS = [use for use in USES if use.deployment in
            ("whisper1", "whisper2", "qwenasr1", "orpheus2", "qwentts1", "qwentts2")]  # fmt: skip
-LLMS = [use for use in USES if use.kind == "llm"]
+BODIES = [use for use in USES if use not in SOCKETS]
 
 
 async def ends(use: Use, chatterbox: Chatterbox) -> None:
@@ -97,6 +103,10 @@ async def test_chatter_is_no_answer(use: Use, noise: str, chatterbox: Chatterbox
     await ends(use, chatterbox)
 
 
-@pytest.mark.parametrize("use", LLMS, ids=lambda use: use.name)
-async def test_comments_are_no_answer(use: Use, chatterbox: Chatterbox) -> None:
+@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.parametrize("use", BODIES, ids=lambda use: use.name)
+async def test_a_body_that_trickles_is_no_answer(
+    use: Use, status: int, chatterbox: Chatterbox
+) -> None:
+    chatterbox.status = status
     await ends(use, chatterbox)

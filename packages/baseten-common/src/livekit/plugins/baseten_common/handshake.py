@@ -86,15 +86,21 @@ class Handshake:
             extend(self._limit, max(self._until, now + silence))
 
 
-async def error_body(response: aiohttp.ClientResponse) -> bytes:
-    """The body of a refusal, up to 64 KiB and as far as it can be had."""
+async def error_body(response: aiohttp.ClientResponse, *, within: float | None = None) -> bytes:
+    """The body of a refusal, up to 64 KiB and as far as it can be had.
+
+    Args:
+        response: The refusal.
+        within: Seconds for all of it; None when another limit holds.
+    """
     body = b""
     with contextlib.suppress(aiohttp.ClientError, asyncio.TimeoutError, OSError):
-        while len(body) < _MAX_ERROR_BODY:
-            part = await response.content.read(_MAX_ERROR_BODY - len(body))
-            if not part:
-                break
-            body += part
+        async with deadline(within):
+            while len(body) < _MAX_ERROR_BODY:
+                part = await response.content.read(_MAX_ERROR_BODY - len(body))
+                if not part:
+                    break
+                body += part
     return body
 
 

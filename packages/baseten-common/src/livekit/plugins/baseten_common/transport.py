@@ -23,6 +23,7 @@ __all__ = ["HTTPStream", "Transport"]
 
 _MAX_MESSAGE = 16 * 2**20
 _COLD_START_PAUSE = 1.0
+_SLOWEST = 4 * 2**10  # bytes a second of a body; a tenth of what speech takes as it is spoken
 
 
 class Transport:
@@ -193,15 +194,17 @@ class Transport:
     ) -> AsyncIterator[HTTPStream]:
         """Post JSON and hand out the answer as it streams in.
 
-        There is no limit on the whole, so a long healthy answer isn't cut.
+        There is no limit on the whole, so a long healthy answer isn't cut; one that trickles is,
+        since it may go on for ever.
 
         Args:
             url: Where to.
             json: The body.
             what: What is being done, as the start of error messages.
             timeout: Seconds to connect.
-            read_timeout: Seconds until the answer's head and between any two parts of its body;
-                the same as ``timeout`` when None.
+            read_timeout: Seconds until the answer's head and between any two parts of its body,
+                and by which the body may fall behind 4 KiB a second; the same as ``timeout`` when
+                None.
             cold_start_timeout: Seconds to wait for a deployment that is starting, all tries
                 together: while it says nothing, and while it refuses as not ready. 0 leaves
                 waiting to LiveKit's retries.
@@ -222,10 +225,15 @@ class Transport:
             response = await self._post(url, json, what, limits, cold_start)
             try:
                 if 200 <= response.status < 300:
-                    between = read_timeout if cold_start.seconds else None
-                    yield HTTPStream(response, what=what, key=self.api_key, read_timeout=between)
+                    yield HTTPStream(
+                        response,
+                        what=what,
+                        key=self.api_key,
+                        read_timeout=read_timeout,
+                        timed=not cold_start.seconds,
+                    )
                     return
-                body = await error_body(response)
+                body = await error_body(response, within=read_timeout)
                 error = errors.from_status(
                     response.status,
                     what=what,
@@ -298,7 +306,8 @@ class HTTPStream:
         *,
         what: str,
         key: ApiKey,
-        read_timeout: float | None = None,
+        read_timeout: float,
+        timed: bool = False,
     ) -> None:
         """Wrap a response; see :meth:`Transport.post`.
 
@@ -306,10 +315,12 @@ class HTTPStream:
             response: The answer, of which the head has come.
             what: What is being done, as the start of error messages.
             key: The API key, to be kept out of them.
-            read_timeout: Seconds between any two parts of the body; None leaves that to the
-                response's own limit.
+            read_timeout: Seconds between any two parts of the body, and by which it may fall
+                behind.
+            timed: Whether the response itself sees to the time between two parts.
         """
-        self._read_timeout = read_timeout
+        self._patience = read_timeout
+        self._read_timeout = None if timed else read_timeout
         self._response = response
         self._what = what
         self._key = key
@@ -324,12 +335,16 @@ class HTTPStream:
         Raises:
             APIError: the connection broke before the body's end, or a part didn't come in time.
         """
+        start, received = time.monotonic(), 0
         try:
             while True:
                 async with deadline(self._read_timeout):
                     chunk = await self._response.content.readany()
                 if not chunk:
                     return
+                received += len(chunk)
+                if time.monotonic() - start > self._patience + received / _SLOWEST:
+                    raise errors.timed_out(f"{self._what}: the rest", self._patience)
                 yield chunk
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as e:
             raise errors.from_exception(e, what=self._what, key=self._key) from None
