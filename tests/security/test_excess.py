@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from contract.uses import SAID, USES, Use
 from livekit.agents import APIConnectOptions, APIError
@@ -200,3 +201,62 @@ async def test_a_body_without_an_end_is_refused(use: Use, kind: str, http_contex
     await server.wait_closed()
     assert flood.sent <= 130 * 2**20
     assert grown < 400
+
+
+class EndlessVoice:
+    """A server that speaks for ever, over HTTP and over a WebSocket, as fast as it is heard."""
+
+    api_key = "bt-secret-0123456789"
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.sent = 0
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        piece = b"\1\0" * 24000
+        with contextlib.suppress(ConnectionError):
+            if request.method == "POST":
+                body = web.StreamResponse(headers={"Content-Type": "audio/wav"})
+                await body.prepare(request)
+                while True:
+                    await body.write(piece)
+                    self.sent += 1
+            socket = web.WebSocketResponse()
+            await socket.prepare(request)
+            await socket.receive()
+            if "qwen" in request.path:
+                start = {"type": "audio.start", "sentence_index": 0, "sample_rate": 24000}
+                await socket.send_json(start)
+            while not socket.closed:
+                await socket.send_bytes(piece)
+                self.sent += 1
+        return web.Response()
+
+    def url(self, deployment: str, route: str) -> str:
+        scheme = "ws" if route == "websocket" else "http"
+        path = f"model-{deployment}/environments/production/{route}"
+        return f"{scheme}://127.0.0.1:{self.port}/{path}"
+
+
+@pytest.mark.parametrize("use", [u for u in USES if u.kind == "tts"], ids=lambda use: use.name)
+async def test_speech_without_an_end_is_refused(
+    use: Use, http_context: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("http_audio", "orpheus", "qwen3_tts"):
+        # An hour would take its time.
+        monkeypatch.setattr(f"livekit.plugins.baseten_tts.protocols.{module}.LONGEST", 60.0)
+    voice = EndlessVoice()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", voice.serve)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    voice.port = runner.addresses[0][1]
+    model = use.make(voice)  # type: ignore[arg-type]
+    with pytest.raises(APIError, match="more than 60 s of audio") as caught:
+        await asyncio.wait_for(use.run(model, CONN), BOUND)
+    assert not caught.value.retryable
+    await model.aclose()
+    await runner.cleanup()
+    # What is on its way beside what was heard.
+    assert voice.sent < 60 * 10

@@ -11,12 +11,15 @@ from typing import Protocol
 
 from livekit.plugins.baseten_common import Closed
 
-__all__ = ["SECONDS_PER_WORD", "Audio", "BodyReader", "Event", "Failed", "Finished", "Predict"]
-__all__ += ["Spoken", "Utterance"]
+__all__ = ["LONGEST", "SECONDS_PER_WORD", "Audio", "BodyReader", "Event", "Failed", "Finished"]
+__all__ += ["Predict", "Spoken", "Utterance"]
 
 SECONDS_PER_WORD = 0.1
 """Audio shorter than this for each word can't be the whole: it would be 600 words a minute, where
 people speak at 150 to 200. A deployment that has no end marker is judged by it."""
+
+LONGEST = 3600.0
+"""Seconds of audio beyond which an utterance has none: an endless one must not fill the memory."""
 
 
 @dataclass(frozen=True)

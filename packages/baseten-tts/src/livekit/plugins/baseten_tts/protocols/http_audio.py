@@ -15,9 +15,9 @@ from collections.abc import Callable
 from ..options import Options
 from ..wav import WavError, WavReader
 from ..words import spoken_units
-from . import SECONDS_PER_WORD, Audio, Event, Failed, Finished
+from . import LONGEST, SECONDS_PER_WORD, Audio, Event, Failed, Finished
 
-__all__ = ["AudioBody", "GenericPredict", "judge"]
+__all__ = ["AudioBody", "GenericPredict", "endless", "judge"]
 
 _AUDIO_KEYS = ("audio", "base64", "output", "audio_base64", "audio_b64", "audio_content", "data")
 _RATE_KEYS = ("sample_rate", "sampling_rate")
@@ -32,6 +32,11 @@ def judge(units: int, seconds: float) -> Finished | Failed:
     if units and seconds < units * SECONDS_PER_WORD:
         return Failed(f"{seconds:.2f} s of audio for {units} words can't be the whole of them")
     return Finished()
+
+
+def endless(longest: float) -> Failed:
+    """The failure for more audio than an utterance can have."""
+    return Failed(f"more than {longest:g} s of audio for one text", mismatch=True)
 
 
 class GenericPredict:
@@ -160,7 +165,7 @@ class AudioBody:
         if not data:
             return []
         self._seconds += len(data) / (2 * rate)
-        return [Audio(data, rate)]
+        return [Audio(data, rate)] if self._seconds <= LONGEST else [endless(LONGEST)]
 
     def _document(self, data: bytes) -> list[Event]:
         text = data.decode("utf-8", "replace").strip()

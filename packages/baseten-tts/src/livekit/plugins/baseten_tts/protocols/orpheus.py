@@ -13,8 +13,8 @@ from livekit.plugins.baseten_common import Closed
 
 from ..options import Options
 from ..words import WordStream, spoken_units
-from . import Audio, Event, Failed, Finished
-from .http_audio import AudioBody, judge
+from . import LONGEST, Audio, Event, Failed, Finished
+from .http_audio import AudioBody, endless, judge
 
 __all__ = ["SAMPLE_RATE", "OrpheusPredict", "OrpheusUtterance"]
 
@@ -80,6 +80,8 @@ class OrpheusUtterance:
         """Audio; any text is an error, since this protocol has none."""
         if isinstance(message, bytes):
             self._bytes += len(message)
+            if self._bytes > LONGEST * _BYTES_PER_SECOND:
+                return [endless(LONGEST)]
             return [Audio(message, SAMPLE_RATE)]
         try:
             payload = json.loads(message)

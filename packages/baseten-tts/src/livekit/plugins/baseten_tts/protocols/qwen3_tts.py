@@ -15,8 +15,8 @@ from ..alignment import Alignment
 from ..options import Options
 from ..wav import WavError, WavReader
 from ..words import WordStream, spoken_units
-from . import Audio, Event, Failed, Finished, Spoken
-from .http_audio import judge
+from . import LONGEST, Audio, Event, Failed, Finished, Spoken
+from .http_audio import endless, judge
 
 __all__ = ["KEEP_ALIVE", "SAMPLE_RATE", "Qwen3Utterance", "session_config"]
 
@@ -158,7 +158,7 @@ class Qwen3Utterance:
         if not data:
             return []
         self._seconds += len(data) / (2 * rate)
-        return [Audio(data, rate)]
+        return [Audio(data, rate)] if self._seconds <= LONGEST else [endless(LONGEST)]
 
     def _start(self, event: Mapping[str, object]) -> list[Event]:
         format, rate = event.get("format"), event.get("sample_rate")
