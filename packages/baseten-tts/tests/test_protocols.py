@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from random import Random
 
 import pytest
 from hypothesis import given, strategies as st
@@ -128,6 +129,23 @@ def test_both_ways_to_count_word_times_are_told_apart(offset: float) -> None:
     assert starts == pytest.approx([0.1, 1.6])
 
 
+def test_a_session_that_ends_within_a_sentence_is_not_whole() -> None:
+    utterance = Qwen3Utterance(Options(voice="vivian"))
+    utterance.say("One. Two.")
+    utterance.end()
+    events: list[object] = []
+    for message in (
+        '{"type": "audio.start", "sentence_index": 0}',
+        bytes(72000),
+        '{"type": "audio.done", "sentence_index": 0}',
+        '{"type": "audio.start", "sentence_index": 1}',
+        bytes(4800),
+        '{"type": "session.done"}',
+    ):
+        events += utterance.receive(message)
+    assert isinstance(events[-1], Failed)
+
+
 @pytest.mark.parametrize(
     ("words", "seconds", "code", "ended", "expected"),
     [
@@ -164,6 +182,24 @@ def test_orpheus_owes_audio_for_a_full_buffer_and_after_the_end() -> None:
     assert not utterance.due
     utterance.end()
     assert utterance.due
+
+
+MARKED = "__END__ ," + "ab \n。é_E"
+
+
+@given(
+    st.text(MARKED, max_size=12),
+    st.lists(st.sampled_from(["__END__", "__EN", "D__"])),
+    st.randoms(),
+)
+def test_orpheus_is_told_of_the_end_once(text: str, markers: list[str], choice: Random) -> None:
+    pieces = [*text, *markers]
+    choice.shuffle(pieces)
+    utterance = OrpheusUtterance(OPTIONS)
+    frames = [frame for piece in pieces for frame in utterance.say(piece)]
+    assert "__END__" not in [frame.strip() for frame in frames]
+    frames += utterance.end()
+    assert [frame.strip() for frame in frames].index("__END__") == len(frames) - 1
 
 
 def body_of(data: bytes, content_type: str, *, piece: int = 7, units: int = 0) -> list[object]:

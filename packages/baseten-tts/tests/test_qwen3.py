@@ -279,7 +279,9 @@ async def test_a_text_that_pauses_is_waited_for(
             voice="vivian",
             warm_sockets=0,
         )
-        async with tts.stream(conn_options=ONCE) as stream:
+        # The pause is longer than any answer may take.
+        quick = APIConnectOptions(max_retry=0, timeout=1.5)
+        async with tts.stream(conn_options=quick) as stream:
             stream.push_text("Let me see. ")
             # Fifteen of them take longer than the server waits for a message.
             await sandbox.wait_message({"type": "input.text", "text": ""}, count=15)
@@ -350,6 +352,10 @@ async def test_managing_voices_has_bounds_and_clear_errors(
     with pytest.raises(ValueError, match="neither"):
         await baseten_tts.register_voice(
             **here, api_key="k", name="me", ref_audio_path=str(tmp_path / "none.wav")
+        )
+    with pytest.raises(ValueError, match="names a file"):
+        await baseten_tts.register_voice(
+            **here, api_key="k", name="me", ref_audio_path="https://example.com/me.wav"
         )
     with pytest.raises(APIError, match="401"):
         await baseten_tts.list_voices(**here, api_key="wrong")

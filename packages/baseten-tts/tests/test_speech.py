@@ -76,6 +76,12 @@ async def test_the_key_goes_into_the_header(
 async def test_the_end_marker_as_text_ends_nothing(make: Make, listen: Listen) -> None:
     assert await listen(make(), "say __END__ and go on") == ["say", "END", "and", "go", "on"]
     assert await listen(make(), "__EN", "D__") == ["END"]
+    assert await listen(make(), "Say “__E", "ND__”, or __END__. And ", "__END__!") == [
+        *("Say", "“__END__”,", "or", "__END__.", "And", "__END__!"),
+    ]
+    assert await listen(make("http"), "say __END__ and go on") == [
+        *("say", "__END__", "and", "go", "on"),
+    ]
 
 
 @BOTH

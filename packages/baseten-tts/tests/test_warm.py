@@ -41,9 +41,13 @@ async def test_the_first_utterance_is_as_warm_as_any(
 async def test_without_warm_sockets_none_is_left(
     make: Make, listen: Listen, sandbox: Sandbox
 ) -> None:
+    sandbox.faults.add(Fault(do="park", seconds=0.2))
     tts = make(warm_sockets=0)
+    told: list[tuple[bool, bool]] = []
+    tts.on("metrics_collected", lambda m: told.append((m.connection_reused, m.acquire_time > 0.19)))
     tts.prewarm()
     await listen(tts, "hello")
+    assert told == [(False, True)]
     await sandbox.wait_for(lambda: sandbox.open_sockets == 0)
     assert len(sandbox.sessions) == 1
 

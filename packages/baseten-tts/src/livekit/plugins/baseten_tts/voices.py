@@ -26,7 +26,7 @@ from livekit.plugins.baseten_common import (
     timeout as deadline,
 )
 
-from .session import check_clip, read_clip
+from .session import check_clip, is_remote, read_clip
 
 __all__ = ["list_voices", "register_voice", "remove_voice"]
 
@@ -71,6 +71,8 @@ async def register_voice(
         APIError: the server refused, or didn't answer in time.
     """
     _check_name(name)
+    if is_remote(ref_audio_path):
+        raise ValueError("ref_audio_path names a file; got a URL")
     check_clip(ref_audio_path, limit=_MAX_UPLOAD)
     extension = os.path.splitext(ref_audio_path)[1].lstrip(".").lower()
     desk = _Desk(model_endpoint, model_id, chain_id, api_key, auth_scheme, http_session)

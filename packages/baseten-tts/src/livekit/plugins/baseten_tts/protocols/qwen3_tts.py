@@ -197,6 +197,8 @@ class Qwen3Utterance:
             return []
         if not self._ended:
             return [Failed("the server ended the session before the text's end")]
+        if self._open_sentence:
+            return [Failed("the server ended the session in the middle of a sentence")]
         total = event.get("total_sentences")
         if isinstance(total, int) and self._sentences < total:
             return [Failed(f"{total - self._sentences} of {total} sentences were not spoken")]
