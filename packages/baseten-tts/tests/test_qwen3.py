@@ -407,6 +407,25 @@ async def test_a_clip_that_is_gone_is_told_once(
     assert sent == [b"RIFF of my new voice", b"RIFF of my other voice"]
 
 
+@pytest.mark.parametrize("warmed", [True, False])
+async def test_a_server_that_takes_no_configuration_ends_at_the_timeout(
+    qwen: Qwen, listen: Listen, sandbox: Sandbox, tmp_path: Path, warmed: bool
+) -> None:
+    clip = tmp_path / "me.wav"
+    clip.write_bytes(bytes(3 * 2**20))  # more than the buffers on the way hold
+    sandbox.faults.add(Fault(do="silence"), times=None)
+    tts = qwen(voice="", task_type="Base", ref_audio=str(clip), warm_sockets=int(warmed))
+    if warmed:
+        tts.prewarm()
+        await sandbox.wait_sessions(1)
+    hasty = APIConnectOptions(max_retry=0, timeout=0.5)
+    # Long before a ping that isn't answered would tell.
+    with pytest.raises(APITimeoutError):
+        await asyncio.wait_for(listen(tts, "Hello.", conn_options=hasty), 8)
+    async with timeout(2):
+        await tts.aclose()
+
+
 async def test_too_large_a_clip_is_refused_at_once(tmp_path: Path) -> None:
     clip = tmp_path / "me.wav"
     clip.write_bytes(bytes(3 * 2**20 + 1))

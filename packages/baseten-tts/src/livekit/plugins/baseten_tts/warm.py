@@ -139,7 +139,7 @@ class WarmSockets:
         ws = await self._dial(limit, time.monotonic() if since is None else since)
         if prelude:
             try:
-                await ws.send(prelude)
+                await ws.send(prelude, timeout=limit)
             except BaseException:
                 ws.abort()
                 raise
