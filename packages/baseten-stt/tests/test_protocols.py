@@ -231,6 +231,24 @@ def test_a_final_that_comes_twice_counts_once():
     assert protocol.receive(message) == [Alive()]
 
 
+def test_a_word_said_twice_is_heard_twice_from_a_server_that_tells_neither_number_nor_time():
+    protocol = _protocol("qwen3-asr")
+    for _ in range(2):
+        protocol.frame(b"\0\0" * 800)
+        protocol.flush()
+    message = json.dumps(
+        {
+            "type": "transcription",
+            "is_final": True,
+            "is_end_of_audio_flush": True,
+            "segments": [{"text": "Yes."}],
+        }
+    )
+    heard = [*protocol.receive(message), *protocol.receive(message)]
+    assert [one.text for one in heard if isinstance(one, Transcript)] == ["Yes.", "Yes."]
+    assert not protocol.due
+
+
 def test_a_partial_that_its_final_overtook_is_left_out():
     protocol = _protocol("whisper")
     protocol.receive(_final(segments=[{"text": "all of it"}], transcription_num=3))

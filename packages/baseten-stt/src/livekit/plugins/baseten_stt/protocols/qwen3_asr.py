@@ -136,7 +136,9 @@ class Qwen3ASRProtocol:
             return [Alive()]
         transcript = read_transcript(parsed)
         if transcript.final:
-            if transcript.text and transcript == self._last_final:
+            # The same words without a number or a time may have been said twice.
+            told_apart = transcript.end is not None or "transcription_num" in transcript.details
+            if transcript.text and told_apart and transcript == self._last_final:
                 return [Alive()]  # the same message twice
             self._last_final = transcript
             if transcript.flushed and self._commits:
