@@ -7,6 +7,7 @@ import base64
 import contextvars
 import dataclasses
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -405,6 +406,25 @@ async def test_a_clip_that_is_gone_is_told_once(
     await listen(tts, "Hello.", conn_options=AGAIN)
     sent = [base64.b64decode(s.received_json[0]["ref_audio"]) for s in sandbox.sessions]
     assert sent == [b"RIFF of my new voice", b"RIFF of my other voice"]
+
+
+async def test_a_clip_is_read_off_the_event_loop(
+    qwen: Qwen, listen: Listen, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    clip = tmp_path / "me.wav"
+    clip.write_bytes(b"RIFF of my voice")
+    readers: list[threading.Thread] = []
+
+    def note(*args: Any) -> Any:
+        readers.append(threading.current_thread())
+        return open(*args)
+
+    monkeypatch.setattr("livekit.plugins.baseten_tts.session.open", note, raising=False)
+    tts = qwen(voice="", task_type="Base", ref_audio=str(clip), warm_sockets=0)
+    for _ in range(2):
+        assert await listen(tts, "Hello.", conn_options=ONCE) == ["Hello."]
+    (reader,) = readers  # once for all utterances
+    assert reader is not threading.current_thread()
 
 
 @pytest.mark.parametrize("warmed", [True, False])

@@ -243,6 +243,19 @@ async def test_the_next_sentence_is_requested_before_the_audio_of_the_last_ends(
         assert not sandbox.sessions[0].closed
 
 
+async def test_the_first_sound_is_not_made_to_share_the_server_with_the_next_sentence(
+    make: Make, sandbox: Sandbox
+) -> None:
+    sandbox.faults.add(Fault(do="park"))
+    async with make("http").stream() as stream:
+        stream.push_text("This is the first sentence of two. And this is the second of them.")
+        stream.end_input()
+        await sandbox.wait_sessions(1)
+        for _ in range(200):  # turns of the loop; a second request would take a few
+            await asyncio.sleep(0)
+        assert len(sandbox.sessions) == 1
+
+
 async def test_over_http_each_sentence_comes_with_its_time(make: Make) -> None:
     tts = make("http")
     assert tts.capabilities.aligned_transcript
