@@ -14,7 +14,7 @@ import pytest
 
 __all__ = ["modules_frozen", "nothing_leaks", "settled", "sockets"]
 
-_PATIENCE = 3.0  # seconds for what was told to end
+_PATIENCE = 6.0  # seconds for what was told to end
 _FDS = "/proc/self/fd"
 
 

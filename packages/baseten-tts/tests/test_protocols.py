@@ -129,21 +129,53 @@ def test_both_ways_to_count_word_times_are_told_apart(offset: float) -> None:
     assert starts == pytest.approx([0.1, 1.6])
 
 
-def test_a_session_that_ends_within_a_sentence_is_not_whole() -> None:
+START, DONE, END = '{"type": "audio.start"}', '{"type": "audio.done"}', '{"type": "session.done"}'
+
+
+@pytest.mark.parametrize(
+    ("ended", "messages", "expected"),
+    [
+        (True, [START, bytes(72000), DONE, START, bytes(72000), DONE, END], Finished),
+        (True, [START, bytes(72000), DONE, START, bytes(4800), END], Failed),  # half a sentence
+        (True, [START, bytes(4800), DONE, END], Failed),  # too short for two words
+        (True, [START, DONE, END], Failed),
+        (True, [END], Failed),
+        (False, [START, bytes(72000), DONE, END], Failed),  # there is text to come
+    ],
+)
+def test_qwen_is_judged_by_its_audio_and_its_end(
+    ended: bool, messages: list[str | bytes], expected: type
+) -> None:
     utterance = Qwen3Utterance(Options(voice="vivian"))
     utterance.say("One. Two.")
-    utterance.end()
-    events: list[object] = []
-    for message in (
-        '{"type": "audio.start", "sentence_index": 0}',
-        bytes(72000),
-        '{"type": "audio.done", "sentence_index": 0}',
-        '{"type": "audio.start", "sentence_index": 1}',
-        bytes(4800),
-        '{"type": "session.done"}',
-    ):
-        events += utterance.receive(message)
-    assert isinstance(events[-1], Failed)
+    if ended:
+        utterance.end()
+    events = [event for message in messages for event in utterance.receive(message)]
+    assert isinstance(events[-1], expected)
+
+
+@pytest.mark.parametrize("format", ["mp3", "opus", 7])
+def test_qwen_names_audio_that_cannot_be_played(format: object) -> None:
+    utterance = Qwen3Utterance(Options(voice="vivian"))
+    (failed,) = utterance.receive(json.dumps({"type": "audio.start", "format": format}))
+    assert isinstance(failed, Failed)
+    assert "response_format" in failed.reason
+    assert failed.mismatch
+
+
+def test_qwen_may_send_each_sentence_as_a_wav() -> None:
+    utterance = Qwen3Utterance(Options(voice="vivian"))
+    heard = b""
+    for rate in (16000, 24000):
+        utterance.receive(json.dumps({"type": "audio.start", "format": "wav"}))
+        file = wav(SAMPLES.tobytes(), rate=rate)
+        for i in range(0, len(file), 7):
+            for event in utterance.receive(file[i : i + 7]):
+                assert isinstance(event, Audio)
+                assert event.sample_rate == rate
+                heard += event.data
+        utterance.receive(DONE)
+    assert heard == 2 * SAMPLES.tobytes()
 
 
 @pytest.mark.parametrize(
