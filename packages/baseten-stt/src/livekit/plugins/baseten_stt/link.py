@@ -17,6 +17,7 @@ from .timeline import Timeline
 __all__ = ["Link"]
 
 _UNTIMED = 1.0  # seconds before the last audio sent that a final without times leaves open
+_GRACE = 1.0  # seconds
 _BURST = 1.5  # seconds of audio that may go out at once, live jitter and a flush included
 
 
@@ -194,10 +195,11 @@ class Link:
             APIError: as the protocol has it.
         """
         left = until - time.monotonic()
-        if left <= 0:
+        # What is there already is read after that time too, but not for ever.
+        if left < -_GRACE:
             return None
         try:
-            message = await self.ws.receive(timeout=left)
+            message = await self.ws.receive(timeout=max(0.0, left))
         except APITimeoutError:
             return None
         return None if isinstance(message, Closed) else self.read(message)
