@@ -135,6 +135,31 @@ async def test_metrics_tell_what_happened(make: Make, listen: Listen, over: str)
     assert not seen[1].streamed
 
 
+@pytest.mark.parametrize("whole", [True, False])
+@BOTH
+async def test_the_servers_id_of_a_request_is_noted(
+    make: Make,
+    listen: Listen,
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    over: str,
+    whole: bool,
+) -> None:
+    noted: list[str] = []
+    monkeypatch.setattr(
+        agents_tts.AudioEmitter, "_note_provider_request_id", lambda _, id: noted.append(id)
+    )
+    tts = make(over, warm_sockets=0)
+    if whole:
+        await tts.synthesize("Hi there.").collect()
+    else:
+        await listen(tts, "Hi there.")
+    (session,) = sandbox.sessions
+    assert session.request_id
+    # LiveKit itself notes that of the segment.
+    assert noted[-1] == session.request_id
+
+
 async def test_an_utterance_is_one_segment_with_one_last_frame(make: Make) -> None:
     async with make().stream() as stream:
         stream.push_text("Seven eight nine.")
