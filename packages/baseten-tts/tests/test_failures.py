@@ -216,6 +216,18 @@ async def test_a_later_sentence_is_tried_again_alone(make: Make, sandbox: Sandbo
     assert len(sandbox.sessions) == 3
 
 
+async def test_half_of_a_later_sentence_is_not_said_again(make: Make, sandbox: Sandbox) -> None:
+    first, second = "This is the first sentence of two.", "And this is the second of them."
+    sandbox.faults.add()
+    sandbox.faults.add(Fault(do="reset", on="send", after=20_000, unit="bytes"))
+    outcome = await attempt(make("http"), AGAIN, text=f"{first} {second}")
+    assert isinstance(outcome.error, APIError)
+    assert not outcome.error.retryable
+    assert outcome.words[: len(first.split())] == first.split()
+    assert [event.recoverable for event in outcome.events] == [False]
+    assert len(sandbox.sessions) == 2
+
+
 async def test_a_session_protocol_is_named_as_the_wrong_one(make: Make, sandbox: Sandbox) -> None:
     sandbox.faults.add(Fault(do="send", payload={"type": "session.created"}))
     outcome = await attempt(make(warm_sockets=0), AGAIN)

@@ -154,6 +154,20 @@ def test_qwen_is_judged_by_its_audio_and_its_end(
     assert isinstance(events[-1], expected)
 
 
+def test_qwen_owes_audio_within_a_sentence_and_after_the_end() -> None:
+    utterance = Qwen3Utterance(Options(voice="vivian"))
+    utterance.say("One. Two")
+    assert not utterance.due
+    utterance.receive(START)
+    assert utterance.due
+    utterance.receive(bytes(72000))
+    assert utterance.due
+    utterance.receive(DONE)
+    assert not utterance.due
+    utterance.end()
+    assert utterance.due
+
+
 @pytest.mark.parametrize("format", ["mp3", "opus", 7])
 def test_qwen_names_audio_that_cannot_be_played(format: object) -> None:
     utterance = Qwen3Utterance(Options(voice="vivian"))

@@ -267,6 +267,19 @@ async def test_an_idle_session_is_kept_alive(http_context: None, hurry: None) ->
         await tts.aclose()
 
 
+async def test_an_idle_session_that_gives_no_sign_of_life_is_replaced(
+    qwen: Qwen, listen: Listen, sandbox: Sandbox, hurry: None
+) -> None:
+    sandbox.faults.add(Fault(do="mute"))
+    tts = qwen()
+    tts.prewarm()
+    mute, replacement = await sandbox.wait_sessions(2)
+    await sandbox.wait_for(lambda: mute.closed)
+    assert mute.closed_by == "client"
+    assert await listen(tts, "Hello.", conn_options=ONCE) == ["Hello."]
+    assert any(message.get("text") == "Hello." for message in replacement.received_json)
+
+
 @KINDS
 async def test_a_text_that_pauses_is_waited_for(
     http_context: None, monkeypatch: pytest.MonkeyPatch, deployment: str
