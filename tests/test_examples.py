@@ -324,7 +324,7 @@ async def fleet(dispatch: Dispatch, *health_ports: int) -> AsyncIterator[None]:
         for worker in workers:
             worker.send_signal(signal.SIGTERM)
         for worker in workers:
-            assert await asyncio.wait_for(worker.wait(), 30) == 0
+            assert await asyncio.wait_for(worker.wait(), 60) == 0
     finally:
         for worker in workers:
             if worker.returncode is None:
