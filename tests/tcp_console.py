@@ -184,7 +184,7 @@ async def run_agent(*command: str | Path, environment: Mapping[str, str]) -> Asy
     try:
         yield console
         process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(process.wait(), 20) == 0, console.output
+        assert await asyncio.wait_for(process.wait(), 50) == 0, console.output
     finally:
         if process.returncode is None:
             process.kill()

@@ -40,7 +40,7 @@ def test_it_tells_what_to_export_and_stops_cleanly(number: signal.Signals) -> No
         )
         assert set(variables) >= {"BASETEN_TTS_MODEL_ENDPOINT", "BASETEN_BASE_URL"}
         process.send_signal(number)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=40)
     finally:
         process.kill()
         process.wait()

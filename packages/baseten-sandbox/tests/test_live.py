@@ -247,7 +247,7 @@ async def test_the_command_in_a_terminal() -> None:
         await asyncio.wait_for(read_until("seen from outside"), 20)
         process.send_signal(signal.SIGINT)
         await asyncio.wait_for(read_until("\x1b[?25h"), 20)
-        assert await asyncio.wait_for(process.wait(), 20) == 0
+        assert await asyncio.wait_for(process.wait(), 50) == 0
     finally:
         if process.returncode is None:
             process.kill()
