@@ -261,15 +261,18 @@ async def test_a_long_healthy_answer_has_no_limit_in_all(make: Make, sandbox: Sa
     assert outcome.words == TEXT.split()
 
 
-@BOTH
+@pytest.mark.parametrize(
+    ("over", "all_said"), [("http", True), ("websocket", True), ("websocket", False)]
+)
 async def test_stopping_reaches_the_server_and_leaves_no_socket(
-    make: Make, sandbox: Sandbox, over: str, monkeypatch: pytest.MonkeyPatch
+    make: Make, sandbox: Sandbox, over: str, all_said: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sandbox.faults.add(Fault(do="mute", on="send", kind="binary", after=2))
     tts = make(over, warm_sockets=0)
     stream = tts.stream()
     stream.push_text(TEXT)
-    stream.end_input()
+    if all_said:
+        stream.end_input()
     await anext(stream)
     loop = asyncio.get_running_loop()
     now = loop.time()

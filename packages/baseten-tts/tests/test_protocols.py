@@ -91,6 +91,19 @@ def test_aligned_pieces_are_the_text_and_their_times_never_go_back(
     assert all(piece.end >= piece.start for piece in pieces)
 
 
+@given(
+    st.lists(st.tuples(st.sampled_from(["ab", "cd", "ef", "gh"]), st.floats(0, 9), st.floats(0, 9)))
+)
+def test_times_of_words_that_are_found_never_go_back(words: list[tuple[str, float, float]]) -> None:
+    text = " ".join(word for word, _, _ in words)
+    alignment = Alignment()
+    alignment.say(text)
+    pieces = [*alignment.place(words), *alignment.rest()]
+    assert [piece.text.strip() for piece in pieces] == text.split()
+    starts = [piece.start for piece in pieces]
+    assert starts == sorted(starts)
+
+
 def test_words_that_the_server_spells_otherwise_leave_the_text_as_it_is() -> None:
     alignment = Alignment()
     alignment.say('On  the 4th, she said: "Hi." ')

@@ -93,6 +93,20 @@ async def test_a_server_of_one_utterance_is_learned(
     assert tts._sockets.one_shot is True
 
 
+async def test_one_that_closes_a_moment_later_is_learned_too(
+    qwen: Qwen, listen: Listen, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("livekit.plugins.baseten_tts.warm._SOON", 30.0)
+    tts = qwen()
+    assert await listen(tts, "Hello there.") == ["Hello", "there."]
+    assert tts._sockets is not None
+    assert tts._sockets.one_shot is None
+    await settle(tts, 2)  # the used one, on trial, and a fresh one
+    await sandbox.strike(Fault(do="close", code=1000))
+    await settle(tts, 1)
+    assert tts._sockets.one_shot is True
+
+
 async def test_the_configuration_goes_ahead_of_the_text_and_holds_only_what_is_set(
     qwen: Qwen, listen: Listen, sandbox: Sandbox
 ) -> None:

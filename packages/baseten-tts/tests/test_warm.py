@@ -109,6 +109,30 @@ async def test_one_that_dies_on_first_use_is_redialled_once(
     assert errors == []
 
 
+async def test_one_that_can_not_be_written_to_any_more_is_redialled_too(
+    make: Make, listen: Listen, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tts = make()
+    errors: list[object] = []
+    tts.on("error", errors.append)
+    tts.prewarm()
+    await is_warm(tts, sandbox)
+    send = aiohttp.ClientWebSocketResponse.send_str
+    refused: list[str] = []
+
+    async def once(ws: aiohttp.ClientWebSocketResponse[bool], data: str) -> None:
+        if not refused:
+            # As between the loss of a connection and the reader's next step.
+            refused.append(data)
+            raise aiohttp.ClientConnectionResetError("Cannot write to closing transport")
+        await send(ws, data)
+
+    monkeypatch.setattr(aiohttp.ClientWebSocketResponse, "send_str", once)
+    assert await listen(tts, "all of it", conn_options=ONCE) == ["all", "of", "it"]
+    assert errors == []
+    assert refused
+
+
 async def test_a_server_that_refuses_is_not_dialled_for_ever(make: Make, sandbox: Sandbox) -> None:
     tts = make(api_key="wrong")
     tts.prewarm()
