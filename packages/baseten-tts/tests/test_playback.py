@@ -49,6 +49,18 @@ async def test_pieces_come_together_while_there_is_enough_and_never_wait_for_mor
     assert rest == sound(0.5, 4).data + sound(0.03, 5).data
 
 
+async def test_audio_of_another_rate_is_handed_on_to_its_last_sample() -> None:
+    emitter = Emitter()
+    playback = Playback(emitter, request_id="r", sample_rate=RATE, stream=False)  # type: ignore[arg-type]
+    for _ in range(10):
+        playback.play(Audio(bytes(2 * 1600), 16000))
+    playback.finish()
+    handed_on = 0
+    while not emitter.pushed.empty():
+        handed_on += len(emitter.pushed.get_nowait())
+    assert handed_on == 2 * RATE
+
+
 async def test_what_is_held_when_the_listener_goes_is_never_handed_on() -> None:
     emitter = Emitter()
     playback = Playback(emitter, request_id="r", sample_rate=RATE, stream=False)  # type: ignore[arg-type]

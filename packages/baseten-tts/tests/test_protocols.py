@@ -167,6 +167,17 @@ def test_qwen_is_judged_by_its_audio_and_its_end(
     assert isinstance(events[-1], expected)
 
 
+def test_words_that_the_aligner_leaves_out_are_captioned_all_the_same() -> None:
+    utterance = Qwen3Utterance(OPTIONS)
+    utterance.say("One. Two, and so on.")
+    utterance.end()
+    times = {"words": ["One"], "word_start_times_seconds": [0], "word_end_times_seconds": [1]}
+    done = json.dumps({"type": "audio.done", "timestamp_info": {"word_alignment": times}})
+    events = [e for m in (START, bytes(96000), done, END) for e in utterance.receive(m)]
+    assert "".join(e.text for e in events if isinstance(e, Spoken)) == "One. Two, and so on."
+    assert isinstance(events[-1], Finished)
+
+
 def test_qwen_owes_audio_within_a_sentence_and_after_the_end() -> None:
     utterance = Qwen3Utterance(Options(voice="vivian"))
     utterance.say("One. Two")

@@ -125,6 +125,8 @@ async def test_the_configuration_goes_ahead_of_the_text_and_holds_only_what_is_s
         }
     ]
     tts.update_options(voice="ryan", instructions="softly", max_new_tokens=500)
+    # What waits is replaced before there is any text.
+    await sandbox.wait_message({"type": "session.config", "voice": "ryan"})
     await listen(tts, "Hello there.")
     used = next(s for s in sandbox.sessions if len(s.received_json) > 1)
     config, text, done = used.received_json
