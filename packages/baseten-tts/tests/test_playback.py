@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
+from livekit import rtc
 from livekit.plugins.baseten_tts.playback import Playback
 from livekit.plugins.baseten_tts.protocols import Audio
 
@@ -17,8 +18,9 @@ class Emitter:
     def initialize(self, **kwargs: object) -> None:
         pass
 
-    def push(self, data: bytes) -> None:
-        self.pushed.put_nowait(data)
+    def push_frame(self, frame: rtc.AudioFrame) -> None:
+        assert (frame.sample_rate, frame.num_channels) == (RATE, 1)
+        self.pushed.put_nowait(bytes(frame.data))
 
     def flush(self) -> None:
         pass
@@ -70,3 +72,31 @@ async def test_what_is_held_when_the_listener_goes_is_never_handed_on() -> None:
     playback.finish()
     assert emitter.pushed.get_nowait() == sound(1.0, 1).data
     assert emitter.pushed.empty()
+
+
+async def test_the_further_ahead_the_listener_is_the_longer_the_frames_up_to_a_second() -> None:
+    emitter = Emitter()
+    playback = Playback(emitter, request_id="r", sample_rate=RATE, stream=False)  # type: ignore[arg-type]
+    lengths: list[float] = []
+    handed_on = received = 0.0
+    for value in range(120):
+        playback.play(sound(0.1, value))
+        received += 0.1
+        while not emitter.pushed.empty():
+            lengths.append(len(emitter.pushed.get_nowait()) / (2 * RATE))
+            handed_on += lengths[-1]
+        # Time has passed since, so the listener has heard a little of it already.
+        assert received - handed_on <= max(0.2, received / 2)
+    playback.stop()
+    assert lengths[0] == 0.1  # at once
+    assert max(lengths) == 1.0
+    assert len(lengths) < 25
+
+
+async def test_what_comes_as_one_is_cut_into_frames_of_a_second_at_most() -> None:
+    emitter = Emitter()
+    playback = Playback(emitter, request_id="r", sample_rate=RATE, stream=False)  # type: ignore[arg-type]
+    playback.play(sound(2.5, 7))
+    frames = [emitter.pushed.get_nowait() for _ in range(emitter.pushed.qsize())]
+    assert [len(frame) for frame in frames] == [2 * RATE, 2 * RATE, RATE]
+    assert b"".join(frames) == sound(2.5, 7).data

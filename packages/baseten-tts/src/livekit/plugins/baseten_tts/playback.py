@@ -12,7 +12,7 @@ from .protocols import Audio, Spoken
 __all__ = ["Playback"]
 
 _SILENCE = 0.02  # seconds
-_FRAME = 0.2  # seconds, LiveKit's own; what isn't enough for a frame would only wait there
+_SHORT, _LONG = 0.2, 1.0  # seconds of a frame: LiveKit's own, and what its output cuts up in no time
 _MARGIN = 0.1  # seconds of audio at the least that the listener has left when more is handed on
 _TURNS = 100  # of the event loop, for the emitter to hand on what it holds
 
@@ -77,13 +77,15 @@ class Playback:
                 self._resampler = rtc.AudioResampler(
                     audio.sample_rate, self._rate, quality=rtc.AudioResamplerQuality.HIGH
                 )
-        data = self._odd + audio.data
-        whole = len(data) - len(data) % 2
-        self._odd = data[whole:]
+        data = audio.data
+        if self._odd or len(data) % 2:
+            data = self._odd + data
+            whole = len(data) - len(data) % 2
+            data, self._odd = data[:whole], data[whole:]
         if self._resampler is None:
-            self._hand_on(data[:whole])
-        elif whole:
-            for frame in self._resampler.push(bytearray(data[:whole])):
+            self._hand_on(data)
+        elif data:
+            for frame in self._resampler.push(bytearray(data)):
                 self._hand_on(bytes(frame.data))
 
     def caption(self, spoken: Spoken) -> None:
@@ -136,14 +138,16 @@ class Playback:
             return
         now = self._loop.time()
         left = self._plays_until - now
-        self._samples += len(data) // 2
-        self._plays_until = max(self._plays_until, now) + len(data) / (2 * self._rate)
+        size = len(data)
+        self._samples += size // 2
+        self._plays_until = (now if left < 0 else self._plays_until) + size / (2 * self._rate)
         if left < _MARGIN and not self._held:
-            self._emitter.push(data)
+            self._emit(data)
             return
-        # The listener has enough: each piece handed on costs several turns of the loop.
+        # The listener has enough, and each frame costs several turns of the loop, however long it
+        # is. Never more than half of what the listener has is held.
         self._held += data
-        if len(self._held) >= 2 * self._rate * _FRAME:
+        if len(self._held) >= 2 * self._rate * min(max(_SHORT, left / 2), _LONG):
             self._hand_on_held()
         elif self._release is None:
             self._release = self._loop.call_later(left - _MARGIN, self._hand_on_held)
@@ -153,5 +157,12 @@ class Playback:
             self._release.cancel()
             self._release = None
         if self._held:
-            self._emitter.push(bytes(self._held))
-            self._held.clear()
+            held, self._held = self._held, bytearray()
+            self._emit(held)
+
+    def _emit(self, data: bytes | bytearray) -> None:
+        # In frames: push() would cut it up anew, and keep a rest that isn't enough for another.
+        longest = 2 * int(self._rate * _LONG)
+        for at in range(0, len(data), longest):
+            piece = bytearray(data[at : at + longest])  # can be written to, as LiveKit's own can
+            self._emitter.push_frame(rtc.AudioFrame(piece, self._rate, 1, len(piece) // 2))
