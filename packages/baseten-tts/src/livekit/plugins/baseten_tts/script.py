@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
+
+from livekit.plugins.baseten_common import timeout as deadline
 
 from .words import speakable
 
@@ -12,12 +15,17 @@ class Script:
     """The text of one utterance as it comes in, which can be read from the start again.
 
     A connection that dies on first use is replaced, and the text that it got is sent once more.
+
+    Attributes:
+        ended: Whether there is no more text.
+        speakable: Whether there is anything to say.
     """
 
     def __init__(self, text: str | None = None) -> None:
         """Start empty, or with the whole text."""
+        self.ended = False
+        self.speakable = False
         self._parts: list[str] = []
-        self._ended = False
         self._changed = asyncio.Event()
         if text is not None:
             self.add(text)
@@ -26,11 +34,12 @@ class Script:
     def add(self, text: str) -> None:
         """More text."""
         self._parts.append(text)
+        self.speakable = self.speakable or speakable(text)
         self._changed.set()
 
     def end(self) -> None:
         """That there is no more text."""
-        self._ended = True
+        self.ended = True
         self._changed.set()
 
     @property
@@ -38,28 +47,27 @@ class Script:
         """Whether no text but white space has come."""
         return not any(part.strip() for part in self._parts)
 
-    async def speakable(self) -> bool:
-        """Wait until there is something to say; False when the text ends without."""
-        checked = 0
-        while True:
-            for part in self._parts[checked:]:
-                checked += 1
-                if speakable(part):
-                    return True
-            if self._ended:
-                return False
-            self._changed.clear()
-            await self._changed.wait()
+    def part(self, number: int) -> str | None:
+        """A piece, counted from 0; None when it hasn't come."""
+        return self._parts[number] if number < len(self._parts) else None
+
+    async def more(self, read: int, *, timeout: float | None = None) -> bool:
+        """Wait for more than so many pieces, or for the end; False if it takes too long."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            async with deadline(timeout):
+                while not self.ended and len(self._parts) <= read:
+                    self._changed.clear()
+                    await self._changed.wait()
+            return True
+        return False
 
     async def parts(self) -> AsyncIterator[str]:
         """The pieces from the first on, waiting for more until the end."""
         read = 0
-        changed = self._changed
         while True:
-            while read < len(self._parts):
+            while (part := self.part(read)) is not None:
                 read += 1
-                yield self._parts[read - 1]
-            if self._ended:
+                yield part
+            if self.ended:
                 return
-            changed.clear()
-            await changed.wait()
+            await self.more(read)

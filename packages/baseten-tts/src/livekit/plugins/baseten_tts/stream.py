@@ -40,27 +40,44 @@ class SynthesizeStream(tts.SynthesizeStream):
             stream=True,
         )
         script = Script()
-        reading = asyncio.create_task(self._read(script), name="baseten.tts.read")
+        reading: asyncio.Task[None] | None = None
         try:
-            if not await script.speakable():
+            while not script.speakable and not script.ended:
+                await self._read(script)
+            if not script.speakable:
                 if not script.blank:
                     playback.be_silent()
                 return
+            if not script.ended:
+                reading = asyncio.create_task(self._read_on(script), name="baseten.tts.read")
             await self._speak(script, playback, output_emitter)
         except APIError as e:
             raise await playback.give_up(e) from None
         finally:
             playback.stop()
-            await aio.cancel_and_wait(reading)
+            if reading is not None:
+                await aio.cancel_and_wait(reading)
 
     async def _read(self, script: Script) -> None:
-        # LiveKit replaces the channel for each attempt.
-        async for data in self._input_ch:
-            if isinstance(data, str):
-                script.add(data)
-            elif not script.blank:
-                break  # LiveKit drops what comes after a flush: a stream is one segment
+        """Wait for more text, and take all that has come."""
+        channel = self._input_ch  # LiveKit replaces it for each attempt
+        try:
+            data = await channel.recv()
+            while True:
+                if isinstance(data, str):
+                    script.add(data)
+                elif not script.blank:
+                    break  # LiveKit drops what comes after a flush: a stream is one segment
+                if channel.empty() and not channel.closed:
+                    return
+                data = channel.recv_nowait()
+        except aio.ChanClosed:
+            pass
         script.end()
+
+    async def _read_on(self, script: Script) -> None:
+        while not script.ended:
+            await self._read(script)
 
     async def _speak(self, script: Script, playback: Playback, emitter: tts.AudioEmitter) -> None:
         over_http = self._baseten._sockets is None

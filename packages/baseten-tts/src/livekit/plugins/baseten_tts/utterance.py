@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import time
+from collections import deque
 from collections.abc import Callable
 
 from livekit.agents import APIError
@@ -19,6 +19,7 @@ from .warm import WarmSockets
 
 __all__ = ["Conversation"]
 
+_SMALL = 8 * 2**10  # bytes, of which an empty buffer takes all without a wait
 _PAUSE = 12.0  # seconds of the text after which a server may want a sign of life
 
 
@@ -60,7 +61,7 @@ class Conversation:
         """
         line = await self._sockets.take(self._prelude, limit=self._limit)
         try:
-            await _Exchange(self, line).run(script, playback)
+            await _Exchange(self, line, script).run(playback)
             return
         except _Stale:
             pass
@@ -68,7 +69,7 @@ class Conversation:
         waited = line.acquire_time
         line = await self._sockets.dial(self._prelude, limit=self._limit)
         line.acquire_time += waited
-        await _Exchange(self, line).run(script, playback)
+        await _Exchange(self, line, script).run(playback)
 
 
 class _Stale(Exception):
@@ -78,69 +79,99 @@ class _Stale(Exception):
 class _Exchange:
     """What goes over one connection for one utterance."""
 
-    def __init__(self, conversation: Conversation, line: Line) -> None:
+    def __init__(self, conversation: Conversation, line: Line, script: Script) -> None:
         self._c = conversation
         self._line = line
+        self._script = script
         self._utterance = conversation._utterance(line)
+        self._opened = self._ended = False
+        self._read = 0  # pieces of the text
+        self._unsent: deque[str] = deque()
+        self._broken: Exception | None = None
         self._heard = False
         self._due_since: float | None = None
-        self._sent_at = 0.0
 
-    async def run(self, script: Script, playback: Playback) -> None:
+    async def run(self, playback: Playback) -> None:
         ws = self._line.ws
-        playback.note_request(ws.request_id)
         self._c._started(self._line)
-        sender = asyncio.create_task(self._send(script), name="baseten.tts.send")
-        # Only now, so that the text goes out before the work of dialling begins.
-        self._c._sockets.warm()
+        # What there is goes out before anything else is done: a task would start a turn later.
+        self._send_at_once()
+        sender: asyncio.Task[None] | None = None
+        if not self._all_sent:
+            sender = asyncio.create_task(self._send(), name="baseten.tts.send")
+        self._c._sockets.warm_soon()
+        playback.note_request(ws.request_id)
         reusable = False
         try:
             heard = await ws.listen(
                 functools.partial(self._take, playback), patience=self._patience
             )
-            finished = self._judge(heard, sender) if isinstance(heard, Closed) else heard
+            finished = self._judge(heard) if isinstance(heard, Closed) else heard
             reusable = finished.reusable
             playback.finish()
         finally:
             try:
-                await aio.cancel_and_wait(sender)
+                if sender is not None:
+                    await aio.cancel_and_wait(sender)
             except asyncio.CancelledError:
                 reusable = False  # how far the sender got is unknown
                 raise
             finally:
-                if reusable:
+                if reusable and self._all_sent:
                     self._c._sockets.give_back(self._line)
                 else:
                     # Says to the server at once that nobody listens any more.
                     ws.abort()
 
-    async def _send(self, script: Script) -> None:
-        lingering = asyncio.create_task(self._linger(), name="baseten.tts.linger")
+    @property
+    def _all_sent(self) -> bool:
+        return self._ended and not self._unsent
+
+    async def _send(self) -> None:
         try:
-            await self._post(self._utterance.open())
-            async for part in script.parts():
-                await self._post(self._utterance.say(part))
-            await self._post(self._utterance.end())
-        except Exception:
-            # Wakes the reader, which has the server's reason if there is one.
-            self._line.ws.abort()
-            raise
-        finally:
-            await aio.cancel_and_wait(lingering)
+            while not self._all_sent and self._broken is None:
+                if self._unsent:
+                    await self._line.ws.send(self._unsent.popleft(), timeout=self._c._limit)
+                elif not await self._script.more(self._read, timeout=_PAUSE):
+                    self._unsent.extend(self._utterance.linger())
+                self._send_at_once()
+        except Exception as e:
+            self._break_off(e)
 
-    async def _linger(self) -> None:
-        with contextlib.suppress(APIError):  # the next text finds out
-            while True:
-                await asyncio.sleep(_PAUSE)
-                if time.monotonic() - self._sent_at >= _PAUSE:
-                    await self._post(self._utterance.linger())
+    def _send_at_once(self) -> None:
+        """Send what there is of the text, as far as the line takes it without a wait."""
+        ws = self._line.ws
+        try:
+            while self._unsent or self._compose():
+                while self._unsent:
+                    if not ws.idle or len(self._unsent[0]) > _SMALL:
+                        return
+                    ws.send_nowait(self._unsent.popleft())
+        except Exception as e:
+            self._break_off(e)
 
-    async def _post(self, messages: list[str]) -> None:
+    def _break_off(self, error: Exception) -> None:
+        # Wakes the reader, which has the server's reason if there is one.
+        self._broken = error
+        self._line.ws.abort()
+
+    def _compose(self) -> bool:
+        """Whether there was anything to send."""
+        if not self._opened:
+            self._opened = True
+            messages = self._utterance.open()
+        elif (part := self._script.part(self._read)) is not None:
+            self._read += 1
+            messages = self._utterance.say(part)
+        elif self._script.ended and not self._ended:
+            self._ended = True
+            messages = self._utterance.end()
+        else:
+            return False
         # Counted from when the messages are on their way, not from when they are through.
         self._note_progress(only_new=True)
-        self._sent_at = time.monotonic()
-        for message in messages:
-            await self._line.ws.send(message, timeout=self._c._limit)
+        self._unsent.extend(messages)
+        return True
 
     def _note_progress(self, *, only_new: bool = False) -> None:
         if not self._utterance.due:
@@ -179,12 +210,12 @@ class _Exchange:
             raise errors.timed_out(WHAT, limit)
         return left
 
-    def _judge(self, closed: Closed, sender: asyncio.Task[None]) -> Finished:
-        if sender.done() and not sender.cancelled() and (error := sender.exception()):
+    def _judge(self, closed: Closed) -> Finished:
+        if self._broken is not None:
             if self._line.reused and not self._heard:
                 raise _Stale from None
             if closed.code == 1006:
-                raise error from None
+                raise self._broken from None
         verdict = self._utterance.closed(closed)
         if isinstance(verdict, Finished):
             return verdict
