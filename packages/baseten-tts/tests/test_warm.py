@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import random
+from typing import Literal
 
 import aiohttp
 import pytest
@@ -322,3 +324,61 @@ async def test_over_http_a_connection_waits_for_the_first_request_and_for_the_ne
         await tts.aclose()
     assert seen == ["reused"] * 3
     assert len(sandbox.sessions) == 3
+
+
+async def is_stocked(session: aiohttp.ClientSession, number: int) -> None:
+    """Wait until so many connections are idle in the session's pool."""
+    connector = session.connector
+    assert connector is not None
+    async with timeout(10):
+        while sum(map(len, connector._conns.values())) < number:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
+SENTENCES = (
+    "The first of them is rather long, you know. And the second one is no shorter at all. Nor this."
+)
+
+
+@pytest.mark.parametrize(("deployment", "model"), [("orpheus1", "orpheus"), ("kokoro1", "generic")])
+async def test_over_http_each_request_finds_one_even_after_two_interruptions_at_once(
+    sandbox: Sandbox, deployment: str, model: Literal["orpheus", "generic"]
+) -> None:
+    choice = random.Random(5)
+    trace, seen = connections()
+    async with aiohttp.ClientSession(trace_configs=[trace]) as session:
+        tts = TTS(
+            model=model,
+            api_key=sandbox.api_key,
+            model_endpoint=sandbox.url(deployment, "predict"),
+            http_session=session,
+        )
+        tts.prewarm()
+        for _ in range(15):
+            await is_stocked(session, 4)
+            for _ in range(2):
+                stream = tts.stream(conn_options=ONCE)
+                stream.push_text(SENTENCES)
+                stream.end_input()
+                for _ in range(choice.randrange(1, 4)):
+                    await anext(stream)
+                await stream.aclose()
+        await tts.aclose()
+    assert "created" not in seen
+    assert len(seen) >= 30
+
+
+async def test_connections_are_never_gone_while_they_are_counted(sandbox: Sandbox) -> None:
+    async with aiohttp.ClientSession() as session:
+        tts = TTS(
+            api_key=sandbox.api_key, model_endpoint=sandbox.tts_endpoint, http_session=session
+        )
+        tts.prewarm()
+        await is_stocked(session, 4)
+        connector = session.connector
+        assert connector is not None
+        tts._spares._wanted.set()
+        for _ in range(20):
+            await asyncio.sleep(0)
+            assert sum(map(len, connector._conns.values())) == 4
+        await tts.aclose()

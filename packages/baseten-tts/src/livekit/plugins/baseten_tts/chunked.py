@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from livekit.agents import APIConnectOptions, APIError, tts, utils
@@ -60,7 +59,5 @@ class ChunkedStream(tts.ChunkedStream):
         synthesis = self._baseten._synthesis(
             self._opts, limit=self._conn_options.timeout, started=playback.note_request
         )
-        async with aclosing(synthesis.speak(self._input_text)) as speech:
-            async for audio in speech:
-                playback.play(audio)
+        await synthesis.speak(self._input_text, playback.play)
         playback.finish()

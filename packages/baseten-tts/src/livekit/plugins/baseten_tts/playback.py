@@ -12,7 +12,10 @@ from .protocols import Audio, Spoken
 __all__ = ["Playback"]
 
 _SILENCE = 0.02  # seconds
-_SHORT, _LONG = 0.2, 1.0  # seconds of a frame: LiveKit's own, and what its output cuts up in no time
+_SHORT, _LONG = (
+    0.2,
+    1.0,
+)  # seconds of a frame: LiveKit's own, and what its output cuts up in no time
 _MARGIN = 0.1  # seconds of audio at the least that the listener has left when more is handed on
 _TURNS = 100  # of the event loop, for the emitter to hand on what it holds
 

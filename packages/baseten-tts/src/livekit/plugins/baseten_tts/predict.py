@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import Callable
 
 from livekit.plugins.baseten_common import Endpoint, Transport
 
@@ -44,12 +44,17 @@ class Synthesis:
         self._spares = spares
         self._cold_start = cold_start
 
-    async def speak(self, text: str) -> AsyncGenerator[Audio, None]:
-        """The speech for a text. Closing the iterator hangs up on the server.
+    async def speak(self, text: str, play: Callable[[Audio], None]) -> None:
+        """Speak a text. Cancelling hangs up on the server.
+
+        Args:
+            text: What to say.
+            play: Takes the speech in the step that reads it.
 
         Raises:
             APIError: the speech isn't complete.
         """
+        self._spares.replace()  # at once: it takes longer than the first sound does
         try:
             async with self._transport.post(
                 self._url,
@@ -62,17 +67,17 @@ class Synthesis:
                 self._spares.warm()
                 reader = self._protocol.reader(text, answer.content_type)
                 async for chunk in answer.chunks():
-                    for audio in self._audio(reader.feed(chunk), answer.request_id):
-                        yield audio
-                for audio in self._audio(reader.end(), answer.request_id):
-                    yield audio
+                    self._hand_on(reader.feed(chunk), play, answer.request_id)
+                self._hand_on(reader.end(), play, answer.request_id)
         finally:
-            self._spares.hurry()
+            self._spares.replace()
 
-    def _audio(self, events: list[Event], request_id: str | None) -> Iterator[Audio]:
+    def _hand_on(
+        self, events: list[Event], play: Callable[[Audio], None], request_id: str | None
+    ) -> None:
         for event in events:
             if isinstance(event, Failed):
                 key = self._transport.api_key
                 raise failure_of(event, key=key, request_id=request_id)
             if isinstance(event, Audio):
-                yield event
+                play(event)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
 
 from livekit.agents import APIConnectOptions, APIError
 from livekit.agents.utils import aio
@@ -16,6 +15,7 @@ from .words import joint, speakable
 
 __all__ = ["SentenceSpeech"]
 
+_AFTER_SOUND = 0.005  # seconds, in which the first sound gets to the listener
 _AHEAD = 2  # requests at a time: the one that is heard and the next
 
 
@@ -69,6 +69,7 @@ class SentenceSpeech:
                     if last:
                         # The first audio isn't made to wait for the second sentence's.
                         await last.begun.wait()
+                        await asyncio.sleep(_AFTER_SOUND)
                     self._started()
                     last = _Request(self._synthesis, text.strip(), caption=unspoken)
                     unspoken = ""
@@ -93,18 +94,15 @@ class SentenceSpeech:
         playback.begin_piece()
         playback.caption(Spoken(request.caption, 0.0))
         for attempt in range(self._conn_options.max_retry + 1):
-            heard = False
             try:
-                while (audio := await request.next()) is not None:
-                    heard = True
-                    playback.play(audio)
+                await request.play(playback.play)
                 sent.remove(request)
                 return
             except APIError as e:
                 # Before any sound LiveKit retries the whole; after a part of this sentence nobody
                 # may. In between, saying this sentence again repeats nothing.
                 last_try = attempt == self._conn_options.max_retry
-                if not playback.begun or heard or not e.retryable or last_try:
+                if not playback.begun or request.heard or not e.retryable or last_try:
                     raise
                 self._failed(e)
                 await asyncio.sleep(self._conn_options._interval_for_retry(attempt))
@@ -117,25 +115,36 @@ class _Request:
     def __init__(self, synthesis: Synthesis, text: str, *, caption: str) -> None:
         self.text = text
         self.caption = caption
+        self.heard = False
         self.begun = asyncio.Event()
-        self._parts: asyncio.Queue[Audio | Exception | None] = asyncio.Queue()
+        self._ahead: list[Audio] = []
+        self._take: Callable[[Audio], None] = self._ahead.append
+        self._error: Exception | None = None
         self.task = asyncio.create_task(self._fetch(synthesis), name="baseten.tts.request")
 
-    async def next(self) -> Audio | None:
-        part = await self._parts.get()
-        if isinstance(part, Exception):
-            raise part
-        return part
+    async def play(self, take: Callable[[Audio], None]) -> None:
+        """Hand on what has come, and the rest in the step that reads it.
+
+        Raises:
+            APIError: the speech isn't complete.
+        """
+        for audio in self._ahead:
+            take(audio)
+        self._ahead.clear()
+        self._take = take
+        await asyncio.wait([self.task])
+        if self._error is not None:
+            raise self._error
 
     async def _fetch(self, synthesis: Synthesis) -> None:
-        outcome: Exception | None = None
         try:
-            async with aclosing(synthesis.speak(self.text)) as speech:
-                async for audio in speech:
-                    self._parts.put_nowait(audio)
-                    self.begun.set()
+            await synthesis.speak(self.text, self._hear)
         except Exception as e:
-            outcome = e  # raised where the audio is waited for
+            self._error = e  # raised where the audio is waited for
         finally:
-            self._parts.put_nowait(outcome)
             self.begun.set()
+
+    def _hear(self, audio: Audio) -> None:
+        self.heard = True
+        self._take(audio)
+        self.begun.set()

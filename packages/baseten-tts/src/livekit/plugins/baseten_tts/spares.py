@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import aiohttp
+from aiohttp.tracing import Trace
 
 from livekit.plugins.baseten_common import timeout
 
@@ -20,6 +21,7 @@ from .log import logger
 __all__ = ["SpareConnections"]
 
 _LIMIT = 10.0  # seconds to connect
+_AFTER_USE = 0.005  # seconds: what was sent on the one that is used goes first
 _INTERVAL = 10.0  # below the 15 s for which aiohttp keeps an idle connection by default
 
 
@@ -46,6 +48,7 @@ class SpareConnections:
             lifetime: Seconds after the last use for which they are kept; 0 keeps none.
         """
         self._session = session
+        self._using: aiohttp.ClientSession | None = None
         self._url = url
         self._number = number
         self._lifetime = lifetime
@@ -53,25 +56,32 @@ class SpareConnections:
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._opening: set[asyncio.Task[None]] = set()
+        self._dialling: set[object] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
     def warm(self) -> None:
-        """See to it, in the background. Never fails and never waits."""
+        """See to it from now on, in the background. Never fails and never waits."""
         if self._closed or not self._lifetime:
             return
         loop = asyncio.get_running_loop()
+        try:
+            self._using = self._session()
+        except RuntimeError as e:
+            logger.debug("connecting ahead isn't possible: %s", type(e).__name__)
+            return
         self._until = time.monotonic() + self._lifetime
         if self._task is None or self._task.done() or self._loop is not loop:
             self._loop = loop
             self._wanted = asyncio.Event()
             self._opening = set()
+            self._dialling = set()
             self._task = loop.create_task(self._keep(), name="baseten.warm")
-        self._wanted.set()
 
-    def hurry(self) -> None:
-        """Replace what was used now rather than soon, if any are being kept. Starts nothing."""
-        self._wanted.set()
+    def replace(self) -> None:
+        """One is taken or may be lost: open another in a moment, if any are being kept."""
+        if self._task is not None and not self._task.done():
+            asyncio.get_running_loop().call_later(_AFTER_USE, self._wanted.set)
 
     async def aclose(self) -> None:
         """Stop."""
@@ -95,20 +105,25 @@ class SpareConnections:
     async def _keep(self) -> None:
         while (left := self._until - time.monotonic()) > 0:
             self._wanted.clear()
-            for _ in range(self._number - len(self._opening)):
-                task = asyncio.create_task(self._open(), name="baseten.warm")
-                self._opening.add(task)
-                task.add_done_callback(self._opening.discard)
+            self._start()
             with contextlib.suppress(asyncio.TimeoutError):
                 async with timeout(min(left, _INTERVAL)):
                     await self._wanted.wait()
 
+    def _start(self) -> None:
+        task = asyncio.create_task(self._open(), name="baseten.warm")
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
     async def _open(self) -> None:
-        """Take an idle connection, or open one, and leave it in the pool."""
+        """Open a connection and leave it in the pool, unless enough are there."""
+        session = self._using
+        if session is None or session.closed:  # LiveKit would make a new one, that nobody closes
+            self._until = 0.0
+            return
         try:
             async with timeout(_LIMIT):
-                only_connect = functools.partial(_only_connect, among=self._number)
-                response = await self._session().get(self._url, middlewares=(only_connect,))
+                response = await session.get(self._url, middlewares=(self._connect,))
                 response.close()
         except _Connected:
             pass
@@ -117,23 +132,42 @@ class SpareConnections:
             self._until = 0.0  # the next utterance connects and reports
             self._wanted.set()
 
+    async def _connect(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        connector = request.session.connector
+        if connector is None or connector.force_close:
+            raise RuntimeError("the session keeps no connections")
+        idle: list[aiohttp.connector.Connection] = []
+        dialling, mine = self._dialling, object()
+
+        async def none_is_left(*_: object) -> None:
+            if mine not in dialling:
+                dialling.add(mine)
+                _release(idle)
+                self._start()  # perhaps more than one is missing
+
+        config = aiohttp.TraceConfig()
+        config.on_connection_create_start.append(none_is_left)
+        config.on_connection_queued_start.append(none_is_left)
+        config.freeze()
+        watch = Trace(request.session, config, SimpleNamespace())
+        limits = aiohttp.ClientTimeout(connect=_LIMIT, sock_connect=_LIMIT)
+        try:
+            # What is idle is counted by taking it. It is back before this waits for anything, so
+            # that nobody ever finds it gone.
+            while mine not in dialling and len(idle) + len(dialling) < self._number:
+                idle.append(await connector.connect(request, traces=[watch], timeout=limits))
+        finally:
+            dialling.discard(mine)
+            _release(idle)
+        raise _Connected
+
 
 class _Connected(Exception):
     pass
 
 
-async def _only_connect(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType, *, among: int
-) -> aiohttp.ClientResponse:
-    connector = request.session.connector
-    if connector is None or connector.force_close:
-        raise RuntimeError("the session keeps no connections")
-    limits = aiohttp.ClientTimeout(connect=_LIMIT, sock_connect=_LIMIT)
-    connection = await connector.connect(request, traces=[], timeout=limits)
-    try:
-        if among > 1:
-            # Out of the pool for one turn of the loop, so that each who looks finds another.
-            await asyncio.sleep(0)
-    finally:
-        connection.release()
-    raise _Connected
+def _release(connections: list[aiohttp.connector.Connection]) -> None:
+    while connections:
+        connections.pop(0).release()

@@ -32,7 +32,9 @@ from .warm import WarmSockets
 
 __all__ = ["TTS"]
 
-_SPARES = 2  # since opening one with TLS takes two round trips, and an utterance at least one
+# Opening one with TLS takes two round trips. In each a WebSocket takes one, and speech over HTTP two:
+# a sentence and the next, which an interruption both breaks off.
+_SPARES, _SPARES_OVER_HTTP = 2, 4
 _SPARES_LIFETIME = 25.0  # seconds; Baseten's docs want idle connections gone after 30
 
 
@@ -132,8 +134,8 @@ class TTS(tts.TTS):
             text_pacing: Hold later sentences back until the audio runs low, so that less is wasted
                 on interruptions.
             warm_sockets: WebSockets to keep dialled ahead. Each holds a place of a replica's
-                concurrency while it waits. 0 keeps none. Over HTTP, anything but 0 keeps one idle
-                connection, which costs nothing.
+                concurrency while it waits. 0 keeps none. Over HTTP, anything but 0 keeps a few
+                idle connections, which cost nothing.
             warm_lifetime: Seconds after :meth:`prewarm` or the last utterance for which they are
                 kept.
             cold_start_timeout: Seconds to wait for a deployment that is starting: while it refuses
@@ -210,7 +212,7 @@ class TTS(tts.TTS):
         self._spares = SpareConnections(
             session=lambda: transport_.session,
             url=endpoint.websocket_urls()[0] if over_websocket else endpoint.post_url(),
-            number=_SPARES if over_websocket else 1,
+            number=_SPARES if over_websocket else _SPARES_OVER_HTTP,
             lifetime=min(warm_lifetime, _SPARES_LIFETIME if over_websocket else math.inf)
             if warm_sockets
             else 0.0,
@@ -218,6 +220,7 @@ class TTS(tts.TTS):
         self._sockets: WarmSockets | None = None
         if over_websocket:
             self._sockets = WarmSockets(
+                session=lambda: transport_.session,
                 dial=functools.partial(
                     _dial, self._transport, endpoint, self._spares, cold_start_timeout
                 ),
@@ -367,8 +370,8 @@ async def _dial(
     limit: float,
     since: float,
 ) -> WebSocket:
-    # Takes a spare before it waits for anything; until the next turn of the loop it stays missing.
     spares.warm()
+    spares.replace()
     return await transport.connect(
         endpoint, what=WHAT, timeout=limit, cold_start_timeout=cold_start, since=since
     )

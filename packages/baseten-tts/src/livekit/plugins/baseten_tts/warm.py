@@ -8,6 +8,8 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
+import aiohttp
+
 from livekit.agents import APIError, APITimeoutError
 from livekit.plugins.baseten_common import Closed, WebSocket, timeout
 
@@ -37,6 +39,7 @@ class WarmSockets:
     def __init__(
         self,
         *,
+        session: Callable[[], aiohttp.ClientSession],
         dial: Callable[[float, float], Awaitable[WebSocket]],
         prelude: Callable[[], Awaitable[str]],
         number: int,
@@ -48,6 +51,7 @@ class WarmSockets:
         """Nothing is dialled yet.
 
         Args:
+            session: Gives the session that connections belong to.
             dial: Opens a connection, in the seconds given; those of a cold start are counted from
                 the time given.
             prelude: The configuration to send on it at once; blank for none.
@@ -57,6 +61,8 @@ class WarmSockets:
             one_shot: Whether the server takes one utterance a connection, if that is known.
             cold_start: Seconds for which ``dial`` waits for a deployment that is starting.
         """
+        self._session = session
+        self._using: aiohttp.ClientSession | None = None
         self._dial = dial
         self._prelude = prelude
         self._number = number
@@ -69,7 +75,6 @@ class WarmSockets:
         self._filling: set[asyncio.Task[None]] = set()
         self._under_way: set[asyncio.Future[None]] = set()  # handshakes, without the pauses
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._soon: asyncio.TimerHandle | None = None
         self._until = 0.0
         self._early_deaths = 0
         self._closed = False
@@ -89,21 +94,24 @@ class WarmSockets:
 
         It takes either end a few milliseconds of work, which would come before the text's.
         """
-        if self._wanted() and self._soon is None:
-            self._soon = asyncio.get_running_loop().call_later(_AFTER_TEXT, self._fill)
+        if self._wanted():
+            self._fill(pause=_AFTER_TEXT)
 
     def _wanted(self) -> bool:
         """Whether any are kept; if so, for a lifetime from now on and on this loop."""
         if self._closed or not self._number:
             return False
         loop = asyncio.get_running_loop()
+        try:
+            self._using = self._session()
+        except RuntimeError:
+            return False  # outside of a job
         if self._loop is not loop:
             # Sockets of an earlier loop, which can't be used from this one.
             self._idle.clear()
             self._filling.clear()
             self._under_way.clear()
             self._tasks.clear()
-            self._soon = None
             self._loop = loop
         self._until = time.monotonic() + self._lifetime
         return True
@@ -218,8 +226,6 @@ class WarmSockets:
         if self._loop and not self._loop.is_closed():
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._cancel_all)
-        else:
-            self._soon = None  # which leads back to this object
 
     def _cancel_all(self) -> None:
         tasks = [*self._tasks, *self._filling]
@@ -227,13 +233,7 @@ class WarmSockets:
         for task in tasks:
             task.cancel()
 
-    def _not_soon(self) -> None:
-        if self._soon is not None:
-            self._soon.cancel()
-            self._soon = None
-
     def _drop_all(self) -> None:
-        self._not_soon()
         for line in self._idle[:]:
             self._remove(line)
             line.ws.abort()
@@ -275,7 +275,6 @@ class WarmSockets:
             self._spawn(surplus.say_goodbye())
 
     def _fill(self, *, pause: float = 0.0) -> None:
-        self._not_soon()
         missing = self._number - len(self._idle) - len(self._filling)
         for _ in range(missing):
             self._start_filling(self._dial_ahead(pause))
@@ -298,8 +297,8 @@ class WarmSockets:
             if pause:
                 await asyncio.sleep(pause)
             left = self._until - time.monotonic()
-            if left <= 0:
-                return
+            if left <= 0 or self._using is None or self._using.closed:
+                return  # LiveKit would make a new session in its place, that nobody closes
             try:
                 with self._announced():
                     self._park(await self.dial(await self._prelude(), limit=min(_LIMIT, left)))
