@@ -491,3 +491,12 @@ async def test_a_json_model_is_spoken_through(make: Make, listen: Listen, sandbo
         "voice": "af_heart",
         "text": "Hello there, my friend.",
     }
+
+
+async def test_text_that_is_there_goes_out_as_one_message(
+    qwen: Qwen, listen: Listen, sandbox: Sandbox
+) -> None:
+    assert await listen(qwen(), "all ", "of ", "it ", "now") == ["all", "of", "it", "now"]
+    (session,) = [s for s in sandbox.sessions if any("input.text" in t for t in s.received_texts)]
+    messages = [json.loads(text) for text in session.received_texts]
+    assert [m["text"] for m in messages if m["type"] == "input.text"] == ["all of it now"]

@@ -47,9 +47,9 @@ class Script:
         """Whether no text but white space has come."""
         return not any(part.strip() for part in self._parts)
 
-    def part(self, number: int) -> str | None:
-        """A piece, counted from 0; None when it hasn't come."""
-        return self._parts[number] if number < len(self._parts) else None
+    def after(self, read: int) -> list[str]:
+        """The pieces that have come, without so many of the first."""
+        return self._parts[read:]
 
     async def more(self, read: int, *, timeout: float | None = None) -> bool:
         """Wait for more than so many pieces, or for the end; False if it takes too long."""
@@ -65,9 +65,9 @@ class Script:
         """The pieces from the first on, waiting for more until the end."""
         read = 0
         while True:
-            while (part := self.part(read)) is not None:
+            while read < len(self._parts):
                 read += 1
-                yield part
+                yield self._parts[read - 1]
             if self.ended:
                 return
             await self.more(read)

@@ -160,9 +160,9 @@ class _Exchange:
         if not self._opened:
             self._opened = True
             messages = self._utterance.open()
-        elif (part := self._script.part(self._read)) is not None:
-            self._read += 1
-            messages = self._utterance.say(part)
+        elif parts := self._script.after(self._read):
+            self._read += len(parts)
+            messages = self._utterance.say("".join(parts))
         elif self._script.ended and not self._ended:
             self._ended = True
             messages = self._utterance.end()

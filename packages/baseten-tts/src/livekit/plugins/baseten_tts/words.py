@@ -54,6 +54,8 @@ def spoken_units(word: str) -> int:
     """
     if not speakable(word):
         return 0
+    if word.isascii():
+        return 1
     unspaced = sum(1 for ch in word if _longest_run(ch))
     return max(1, -(-unspaced // 4))
 
@@ -73,7 +75,11 @@ class WordStream:
 
     def push(self, text: str) -> list[str]:
         """The words that are complete now that this text has come."""
-        words: list[str] = []
+        if text.isascii() and self._word.isascii():
+            words = (self._word + text).split()
+            self._word = words.pop() if words and not text[-1:].isspace() else ""
+            return words
+        words = []
         for ch in text:
             if ch.isspace():
                 words += self.end()
