@@ -7,7 +7,8 @@ speakers at once: so each hears about ten times faster than real time.
 Without TLS, whose cost is the same for all and would make the ratios look better. CPU is that of the
 client's process alone: text in as an LLM gives it, a connection for each utterance where the protocol
 has it so, audio out. ``floor`` is the bare client inside of LiveKit's own classes and nothing else
-(``floor.py``): no plugin can cost less, and most of what it costs is LiveKit's.
+(``floor.py``), each piece of audio handed on as it comes: what it costs over bare is LiveKit's. A plugin
+can cost less only by handing on fewer and longer pieces.
 """
 
 from __future__ import annotations

@@ -54,7 +54,8 @@ async def test_an_utterance_is_one_segment(
         events = await asyncio.wait_for(spoken(use, model), BOUND)
         assert heard(b"".join(bytes(event.frame.data) for event in events)) == SAID
         assert [event.is_final for event in events] == [False] * (len(events) - 1) + [True]
-        assert all(0 < event.frame.duration <= 0.25 for event in events)
+        # LiveKit's outputs cut them into what they play; a tail of 10 ms is held for the last.
+        assert all(0 < event.frame.duration <= 1.01 for event in events)
         assert {event.frame.sample_rate for event in events} == {model.sample_rate}
         assert {event.frame.num_channels for event in events} == {1}
         # A listener tells attempts apart by them, and two that were mixed up.
