@@ -512,18 +512,19 @@ async def test_what_is_sent_at_once_arrives_in_order_and_never_piles_up(
     origin = await start(application(websocket=late))
     ws = await transport(session).connect(endpoint(origin), what="x", timeout=5)
     sent = []
-    while ws.idle and len(sent) < 5000:
-        sent.append(len(sent).to_bytes(4, "big") * 4096)
-        ws.send_nowait(sent[-1])
-    assert 0 < len(sent) < 5000  # 80 MB: the peer's buffers are full long before
+    while len(sent) < 10000 and ws.send_nowait(message := len(sent).to_bytes(4, "big") * 2048):
+        sent.append(message)
+    assert 0 < len(sent) < 10000  # 80 MB: the peer's buffers are full long before
     read.set()
     await asyncio.wait_for(ws.send(b"last"), 20)
     came = await asyncio.wait_for(seen, 20)
     assert len(came) == len(sent) + 1
     assert all(one == other for one, other in zip(came, [*sent, b"last"], strict=True))
+    assert not ws.send_nowait(bytes(2**20))  # which could fill the buffer
     await ws.close(timeout=20)
+    assert not ws.send_nowait(b"late")
     with pytest.raises(APIError):
-        ws.send_nowait(b"late")
+        await ws.send(b"late")
 
 
 @pytest.mark.parametrize("reads_on", [True, False])
@@ -547,9 +548,8 @@ async def test_a_close_sends_what_is_under_way_and_is_bounded_by_a_peer_that_tak
     origin = await start(application(websocket=slow))
     ws = await transport(session).connect(endpoint(origin), what="x", timeout=5)
     sent = []
-    while ws.idle:
-        sent.append(len(sent).to_bytes(4, "big") * 4096)
-        ws.send_nowait(sent[-1])
+    while ws.send_nowait(message := len(sent).to_bytes(4, "big") * 2048):
+        sent.append(message)
     task = asyncio.create_task(ws.close(timeout=20 if reads_on else 0.05))
     await asyncio.sleep(0)
     closing.set()

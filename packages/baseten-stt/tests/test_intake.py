@@ -29,10 +29,12 @@ class Peer:
         self.idle = True
         self.broken = False
 
-    def send_nowait(self, data: bytes) -> None:
+    def send_nowait(self, data: bytes) -> bool:
         if self.broken:
             raise APIConnectionError("broken")
-        self.at_once.append(data)
+        if self.idle:
+            self.at_once.append(data)
+        return self.idle
 
     async def send(self, data: bytes) -> None:
         self.waited_for.append(data)

@@ -108,7 +108,7 @@ class WebSocket:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits in the buffer, so that :meth:`send_nowait` may be used."""
+        """Whether it is open and nothing waits in the buffer."""
         transport = self._transport
         if transport is None or transport.is_closing() or self._inbox.closed:
             return False
@@ -117,24 +117,29 @@ class WebSocket:
         except AttributeError:  # of a lost TLS connection, in Python 3.10
             return False
 
-    def send_nowait(self, data: str | bytes) -> None:
-        """Send one small message, without the turn of the event loop that costs as much again.
+    def send_nowait(self, data: str | bytes) -> bool:
+        """Send a message if that takes no wait: it is small, and nothing waits in the buffer.
 
-        Only while :attr:`idle`: aiohttp waits for nothing but a full buffer.
+        It spares the turn of the event loop that costs as much again.
+
+        Returns:
+            Whether it was sent.
 
         Raises:
-            APIError: the connection is closed or broke.
+            APIError: the connection broke.
         """
+        if len(data) > _SMALL or not self.idle:
+            return False
         ws = self._ws
         sending = ws.send_str(data) if isinstance(data, str) else ws.send_bytes(data)
         try:
             sending.send(None)
         except StopIteration:
-            return
+            return True
         except (aiohttp.ClientError, OSError, RuntimeError) as e:
             raise self._broken(e) from None
         sending.close()
-        raise RuntimeError("send_nowait() is for small messages, while nothing waits in the buffer")
+        raise RuntimeError("aiohttp waits for something else than a full buffer")
 
     async def receive(self, *, timeout: float | None = None) -> str | bytes | Closed:
         """The next message, or how the connection ended.

@@ -141,11 +141,9 @@ class Link:
             self._credit += due * samples
             return None
         try:
-            while due and ws.idle:
-                pcm = replay.read(self.cursor, samples)
+            while due and ws.send_nowait(self.protocol.frame(replay.read(self.cursor, samples))):
                 self.cursor += samples
                 due -= 1
-                ws.send_nowait(self.protocol.frame(pcm))
         except APIError:
             return None  # catch_up() meets it too
         self._credit += due * samples

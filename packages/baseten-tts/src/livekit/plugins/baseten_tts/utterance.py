@@ -19,7 +19,6 @@ from .warm import WarmSockets
 
 __all__ = ["Conversation"]
 
-_SMALL = 8 * 2**10  # bytes, of which an empty buffer takes all without a wait
 _PAUSE = 12.0  # seconds of the text after which a server may want a sign of life
 
 
@@ -144,9 +143,9 @@ class _Exchange:
         try:
             while self._unsent or self._compose():
                 while self._unsent:
-                    if not ws.idle or len(self._unsent[0]) > _SMALL:
+                    if not ws.send_nowait(self._unsent[0]):
                         return
-                    ws.send_nowait(self._unsent.popleft())
+                    self._unsent.popleft()
         except Exception as e:
             self._break_off(e)
 
