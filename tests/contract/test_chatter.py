@@ -42,7 +42,7 @@ class Chatterbox:
             body = web.StreamResponse(status=self.status, headers=kind)
             await body.prepare(request)
             while True:
-                await body.write(b": I am still there\n\n")
+                await body.write(b":\n\n")
                 await asyncio.sleep(0.02)
         socket = web.WebSocketResponse()
         await socket.prepare(request)

@@ -23,7 +23,7 @@ __all__ = ["HTTPStream", "Transport"]
 
 _MAX_MESSAGE = 16 * 2**20
 _COLD_START_PAUSE = 1.0
-_SLOWEST = 4 * 2**10  # bytes a second of a body; a tenth of what speech takes as it is spoken
+_SLOWEST = 2**10  # bytes a second of a body; speech takes 48 times that as it is spoken
 
 
 class Transport:
@@ -203,7 +203,7 @@ class Transport:
             what: What is being done, as the start of error messages.
             timeout: Seconds to connect.
             read_timeout: Seconds until the answer's head and between any two parts of its body,
-                and by which the body may fall behind 4 KiB a second; the same as ``timeout`` when
+                and by which the body may fall behind 1 KiB a second; the same as ``timeout`` when
                 None.
             cold_start_timeout: Seconds to wait for a deployment that is starting, all tries
                 together: while it says nothing, and while it refuses as not ready. 0 leaves
