@@ -62,12 +62,13 @@ class Script:
         return False
 
     async def parts(self) -> AsyncIterator[str]:
-        """The pieces from the first on, waiting for more until the end."""
+        """What has come from the first piece on, together, and then what comes, until the end."""
         read = 0
         while True:
-            while read < len(self._parts):
-                read += 1
-                yield self._parts[read - 1]
-            if self.ended:
+            if pieces := self.after(read):
+                read += len(pieces)
+                yield "".join(pieces)
+            elif self.ended:
                 return
-            await self.more(read)
+            else:
+                await self.more(read)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Callable
 
-from livekit.agents import APIConnectOptions, APIError
+from livekit.agents import APIConnectOptions, APIError, tokenize
 from livekit.agents.utils import aio
 
 from .playback import Playback
@@ -13,10 +14,18 @@ from .predict import Synthesis
 from .protocols import Audio, Spoken
 from .words import joint, speakable
 
-__all__ = ["SentenceSpeech"]
+__all__ = ["SentenceSpeech", "default_tokenizer"]
 
 _AFTER_SOUND = 0.005  # seconds, in which the first sound gets to the listener
 _AHEAD = 2  # requests at a time: the one that is heard and the next
+
+
+@functools.cache
+def default_tokenizer() -> tokenize.SentenceTokenizer:
+    """LiveKit's own, which keeps spaces as they are."""
+    tokenizer = tokenize.blingfire.SentenceTokenizer(retain_format=True)
+    tokenizer.tokenize("It loads its rules.")  # that takes milliseconds: not when a text waits
+    return tokenizer
 
 
 class SentenceSpeech:

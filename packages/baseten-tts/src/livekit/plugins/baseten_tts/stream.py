@@ -82,8 +82,6 @@ class SynthesizeStream(tts.SynthesizeStream):
     async def _speak(self, script: Script, playback: Playback, emitter: tts.AudioEmitter) -> None:
         over_http = self._baseten._sockets is None
         tokenizer, pacer = self._baseten._tokenizer, self._baseten._pacer
-        if tokenizer is None and (over_http or pacer):
-            tokenizer = tokenize.blingfire.SentenceTokenizer(retain_format=True)
         if tokenizer is None:
             await self._over_websocket(script, playback)
             return

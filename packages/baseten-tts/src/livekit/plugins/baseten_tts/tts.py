@@ -24,6 +24,7 @@ from .models import Transports, TTSModels
 from .options import Options
 from .predict import Synthesis
 from .protocols.registry import DIALECTS
+from .sentences import default_tokenizer
 from .session import SessionConfig
 from .spares import SpareConnections
 from .stream import SynthesizeStream
@@ -203,8 +204,10 @@ class TTS(tts.TTS):
         self._endpoint = endpoint
         self._transport = Transport(api_key=key, auth_scheme=auth_scheme, http_session=http_session)
         self._cold_start_timeout = cold_start_timeout
-        self._tokenizer = tokenizer if is_given(tokenizer) else None
         self._pacer = tts.SentenceStreamPacer() if text_pacing is True else text_pacing or None
+        self._tokenizer = tokenizer if is_given(tokenizer) else None
+        if self._tokenizer is None and (self._pacer or not over_websocket):
+            self._tokenizer = default_tokenizer()
         self._config = SessionConfig(dialect, options)
         self._streams: weakref.WeakSet[tts.SynthesizeStream | tts.ChunkedStream] = weakref.WeakSet()
         # None of what follows refers to this object, which sessions drop without closing it.
