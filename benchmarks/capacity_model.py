@@ -172,8 +172,8 @@ ORPHEUS = Replica(
 LLM_PLAN = Plan(
     "Pro", 120, 1_000_000, "https://docs.baseten.co/inference/model-apis/pricing-and-limits"
 )
-# Recognition, the LLM, and one to text-to-speech that is opened ahead and takes no place there.
-BESIDE = 3
+# Recognition, the LLM, and two to text-to-speech that are opened ahead and take no place there.
+BESIDE = 4
 PORTS = 28_232  # of one address towards one host, as Linux has it
 
 

@@ -108,10 +108,8 @@ class WarmSockets:
             return False  # outside of a job
         if self._loop is not loop:
             # Sockets of an earlier loop, which can't be used from this one.
-            self._idle.clear()
-            self._filling.clear()
-            self._under_way.clear()
-            self._tasks.clear()
+            for kept in self._idle, self._filling, self._under_way, self._tasks:
+                kept.clear()
             self._loop = loop
         self._until = time.monotonic() + self._lifetime
         return True
@@ -210,15 +208,11 @@ class WarmSockets:
     async def aclose(self) -> None:
         """Close all connections; takes a second at most."""
         self._closed = True
-        lines, tasks = list(self._idle), [*self._tasks, *self._filling]
-        self._drop_all()
-        for task in tasks:
-            task.cancel()
-        waits = [asyncio.ensure_future(line.ws.wait_closed()) for line in lines]
-        if tasks or waits:
-            _, late = await asyncio.wait([*tasks, *waits], timeout=1.0)
-            for wait in late:
-                wait.cancel()
+        waits = [asyncio.ensure_future(line.ws.wait_closed()) for line in self._idle]
+        if under_way := [*self._cancel_all(), *waits]:
+            await asyncio.wait(under_way, timeout=1.0)
+        for wait in waits:
+            wait.cancel()
 
     def abandon(self) -> None:
         """Close all connections without a wait. May be called from any thread."""
@@ -227,11 +221,12 @@ class WarmSockets:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._cancel_all)
 
-    def _cancel_all(self) -> None:
+    def _cancel_all(self) -> list[asyncio.Future[Any]]:
         tasks = [*self._tasks, *self._filling]
         self._drop_all()
         for task in tasks:
             task.cancel()
+        return tasks
 
     def _drop_all(self) -> None:
         for line in self._idle[:]:
