@@ -98,7 +98,13 @@ class Arena:
 
     def server(self) -> Process:
         """A process that runs what ``servers.py`` can."""
-        process = Process("servers.py")
+        return self._started(Process("servers.py"))
+
+    def link(self) -> Process:
+        """A process that runs what ``link.py`` can."""
+        return self._started(Process("link.py"))
+
+    def _started(self, process: Process) -> Process:
         self._processes.append(process)
         return process
 
@@ -111,9 +117,7 @@ class Arena:
             environ: Environment variables.
         """
         python = self.pythons.get(kind, sys.executable)
-        process = Process(program, kind, python=python, environ=environ)
-        self._processes.append(process)
-        return process
+        return self._started(Process(program, kind, python=python, environ=environ))
 
     def clients(
         self, program: str, *, without: tuple[str, ...] = (), **environ: str

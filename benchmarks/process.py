@@ -125,11 +125,16 @@ class Process:
         self._log.close()
 
 
-def serve(jobs: dict[str, Callable[..., Awaitable[Any]]]) -> None:
+def serve(
+    jobs: dict[str, Callable[..., Awaitable[Any]]],
+    *,
+    loop: asyncio.AbstractEventLoop | None = None,
+) -> None:
     """Do jobs, one after the other, until whoever gives them is gone.
 
     Args:
         jobs: Coroutine functions by name. What they return must go into JSON.
+        loop: Where they run; a usual one when None.
     """
     # Nothing that a library prints may come between the answers.
     out = os.fdopen(os.dup(1), "w")
@@ -144,4 +149,7 @@ def serve(jobs: dict[str, Callable[..., Awaitable[Any]]]) -> None:
                 answer = {"error": traceback.format_exc()}
             print(json.dumps(answer), file=out, flush=True)
 
-    asyncio.run(work())
+    if loop is None:
+        asyncio.run(work())
+    else:
+        loop.run_until_complete(work())

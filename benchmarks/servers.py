@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import AsyncExitStack
@@ -53,20 +54,30 @@ class Talker:
 
 
 class Watcher:
-    """Notes when each session was seen to end, by the monotonic clock."""
+    """Notes when each session was seen to end, and what it needed to begin to speak.
+
+    All by the monotonic clock.
+    """
 
     def __init__(self) -> None:
         self.ends: list[float] = []
+        self.waits: list[tuple[float, float]] = []  # the last of a text, the first of its audio
+        self._asked: dict[int, float] = {}
 
     def opened(self, session: SessionRecord) -> None:
         """Nothing to note."""
 
     def passed(self, session: SessionRecord, message: Message) -> None:
-        """Nothing to note."""
+        """Note what is the last of a text or the first of its audio."""
+        if message.direction == "received":
+            self._asked[session.number] = time.monotonic()
+        elif isinstance(message.data, bytes) and session.number in self._asked:
+            self.waits.append((self._asked.pop(session.number), time.monotonic()))
 
     def closed(self, session: SessionRecord) -> None:
         """Note it."""
         self.ends.append(time.monotonic())
+        self._asked.pop(session.number, None)
 
 
 _STACK = AsyncExitStack()
@@ -107,6 +118,7 @@ async def sandbox(
     started.observe(watcher)
     await _STACK.enter_async_context(started)
     await started.load()
+    gc.freeze()  # so that no pause of this process is taken for the network's
     _SANDBOXES[name] = started, watcher
     return {
         "key": started.api_key,
@@ -142,6 +154,13 @@ async def ends(name: str, count: int) -> list[float]:
     return noted
 
 
+async def waits(name: str) -> list[tuple[float, float]]:
+    """When each text was there, and the first of its audio went out, since the last call."""
+    watcher = _SANDBOXES[name][1]
+    noted, watcher.waits = watcher.waits, []
+    return noted
+
+
 async def metronome(mute: bool = False) -> str:
     """Start a :class:`Metronome`; its URL."""
     started = Metronome(mute=mute)
@@ -160,4 +179,4 @@ async def stop() -> None:
 
 
 if __name__ == "__main__":
-    serve({job.__name__: job for job in (sandbox, faults, ends, metronome, cpu, stop)})
+    serve({job.__name__: job for job in (sandbox, faults, ends, waits, metronome, cpu, stop)})

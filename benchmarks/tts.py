@@ -2,14 +2,15 @@
 
     python benchmarks/tts.py [--utterances 100] [--round-trip 0.04] [--pause 0.3]
 
-Over a link with a round trip and TLS, in round trips, with the server's own time taken off: what
-``bare`` needs without the link. ``bare`` always has its connection open before the clock starts, so
-its figure is the limit, 1. Each kind of client speaks in rounds: prewarm, the time that a connection
-needs (0.6 s), a *first* utterance, and *later* ones, of which 30 % are cut off at a random moment.
+Over a link with a round trip and TLS, in round trips. What the server needed is taken off each
+utterance: the time from the last message of its text to the first of its audio. So what remains is the
+link, TLS at both ends, and the client. The link is a process of its own (``link.py``) that is exact to a
+tenth of a millisecond.
 
-Bare speaks as often as ours, so that what the machine does to some of the utterances (servers, link and
-clients share it) can be told from what the client does: where bare itself has longer ones than a target,
-no client can meet it each time.
+``bare`` always has its connection open before the clock starts, so its figure is the limit, 1. Each
+kind of client speaks in rounds: prewarm, the time that a connection needs (0.6 s), a *first* utterance,
+and *later* ones, of which 30 % are cut off at a random moment. Bare speaks as often as ours, so that
+what the machine does to some of the utterances can be told from what the client does.
 
 The pause after each is 0.3 s: no reply follows the one before sooner, since the caller has to say
 something, which has to be heard and answered. ``no pause`` is what happens if one does all the same.
@@ -19,9 +20,9 @@ something, which has to be heard and answered. ``no pause`` is what happens if o
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from arena import Arena, parser
 from report import Measure, Report, percentile
@@ -36,6 +37,21 @@ WAYS = {
 }
 UNKNOWN_TO_PEER = ("generic",)
 ROUNDS = 5
+
+Waits = tuple[float, list[float]]
+
+
+def own_times(spoken: list[tuple[float, float]], waits: list[tuple[float, float]]) -> list[float]:
+    """What the server needed for each utterance, in seconds.
+
+    Args:
+        spoken: When each was asked for, and when its first audio was heard.
+        waits: When the server had each text, and when it sent the first of its audio.
+    """
+    return [
+        next(sent - got for got, sent in waits if asked < got < sent < heard)
+        for asked, heard in spoken
+    ]
 
 
 def main() -> None:
@@ -52,10 +68,12 @@ def main() -> None:
         f"First sound over {args.round_trip * 1000:.0f} ms and TLS, and stopping",
         {
             "first": Measure("first utterance after prewarm", trips),
+            "first_longest": Measure("longest of the first utterances", trips, drawn=False),
             "later": Measure("later utterances", trips),
             "slow": Measure("95 of 100 later utterances came within", trips, drawn=False),
-            "longest": Measure("longest of the later utterances", trips, drawn=False),
-            "no_pause": Measure("later utterances without a pause", trips),
+            "longest": Measure("longest of the later utterances", trips),
+            "no_pause": Measure("later utterances without a pause", trips, drawn=False),
+            "no_pause_longest": Measure("longest of those without a pause", trips, drawn=False),
             "own": Measure("server's own time, taken off", "ms", 1, drawn=False),
             "stop": Measure("from closing a stream to the server's seeing it", "ms", 2),
         },
@@ -69,48 +87,43 @@ def main() -> None:
     with Arena(args) as arena, tempfile.TemporaryDirectory() as folder:
         server = arena.server()
         near = server.do("sandbox", name="near", tls=True)
-        far = server.do("sandbox", name="far", tls=True, round_trip=args.round_trip)
+        far = server.do("sandbox", name="far", tls=True)
         # Each sandbox has an authority of its own.
         trusted = Path(folder) / "trusted.pem"
         trusted.write_text("".join(Path(place["certificate"]).read_text() for place in (near, far)))
         clients = arena.clients("tts_client.py", SSL_CERT_FILE=str(trusted))
+        link = arena.link()
         told = {"key": near["key"], "text": TEXT}
         for way, deployment in WAYS.items():
             unknown = ("peer",) if way in UNKNOWN_TO_PEER else ()
             speaking = {kind: c for kind, c in clients.items() if kind not in unknown}
-            job = {**told, "way": way, "url": far["urls"][deployment], "head_start": head_start}
-            loopback = {**job, "url": near["urls"][deployment]}
-            few = 3 if args.short else 15
-            owns = clients["bare"].do(
-                "speak", **loopback, utterances=few, pause=0.03, cut=0.0, seed=0
-            )
-            own = statistics.median(owns)
-            report.add(way, "bare", own=1000 * own)
+            url = link.do("link", url=far["urls"][deployment], round_trip=args.round_trip)
+            job = {**told, "way": way, "url": url, "head_start": head_start, "cut": 0.3}
 
-            def in_trips(seconds: list[float], own: float = own) -> list[float]:
-                return [(value - own) / args.round_trip for value in seconds]
+            def speak(kind: str, job: dict[str, Any] = job, way: str = way, **more: Any) -> Waits:
+                server.do("waits", name="far")
+                spoken = clients[kind].do("speak", **job, **more)
+                owns = own_times(spoken, server.do("waits", name="far"))
+                report.add(way, kind, own=[1000 * own for own in owns])
+                first, *later = (
+                    (heard - asked - own) / args.round_trip
+                    for (asked, heard), own in zip(spoken, owns, strict=True)
+                )
+                return first, later
 
-            for number, kind, client in arena.turns(speaking, ROUNDS):
-                first, *later = in_trips(
-                    client.do(
-                        "speak",
-                        **job,
-                        utterances=counts[kind] + 1,
-                        pause=args.pause,
-                        cut=0.3,
-                        seed=number,
-                    )
+            for number, kind, _ in arena.turns(speaking, ROUNDS):
+                first, later = speak(
+                    kind, utterances=counts[kind] + 1, pause=args.pause, seed=number
                 )
                 report.add(way, kind, first=first, later=later)
             for kind in speaking:
-                later = report.values(way, kind, "later")
-                report.add(way, kind, slow=percentile(later, 95), longest=max(later))
+                first, later = (report.values(way, kind, name) for name in ("first", "later"))
+                report.add(way, kind, first_longest=max(first), longest=max(later))
+                report.add(way, kind, slow=percentile(later, 95))
                 if not args.short:
-                    hasty = speaking[kind].do(
-                        "speak", **job, utterances=16, pause=0.0, cut=0.3, seed=1
-                    )
-                    report.add(way, kind, no_pause=in_trips(hasty[1:]))
-            for measure in ("first", "later"):
+                    _, hasty = speak(kind, utterances=16, pause=0.0, seed=1)
+                    report.add(way, kind, no_pause=hasty, no_pause_longest=max(hasty))
+            for measure in ("first_longest", "longest", "no_pause_longest"):
                 report.aim(way, measure, "1.15 round trips", at_most=1.15)
         for way in ("orpheus-ws", "qwen3-tts"):
             count = 3 if args.short else 20

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import gc
 import json
 import random
 import sys
@@ -169,12 +170,17 @@ async def voices(url: str, key: str, way: str, **more: Any) -> AsyncGenerator[Ca
 async def speak(
     url: str, key: str, way: str, text: str, utterances: int, pause: float, cut: float, seed: int,
     head_start: float,
-) -> list[float]:  # fmt: skip
-    """Speak so often, and cut some of it off; seconds to the first audio of each."""
+) -> list[tuple[float, float]]:  # fmt: skip
+    """Speak so often, and cut some of it off.
+
+    Returns:
+        When each was asked for and when its first audio came, by the monotonic clock.
+    """
     choice = random.Random(seed)
-    firsts: list[float] = []
+    spoken: list[tuple[float, float]] = []
     async with voices(url, key, way) as make:
         voice = make()
+        gc.freeze()  # as LiveKit's workers do with what they have imported
         if isinstance(voice, Plugin):
             voice.prewarm()
             await asyncio.sleep(head_start)
@@ -182,19 +188,19 @@ async def speak(
             interrupted = choice.random() < cut
             await voice.prepare()
             first: float | None = None
-            start = time.perf_counter()
+            start = time.monotonic()
             async with contextlib.aclosing(voice.say(text)) as speech:
                 async for _ in speech:
-                    first = first or time.perf_counter() - start
+                    first = first or time.monotonic()
                     if interrupted and choice.random() < 0.2:
                         break
             if first is None:
                 raise RuntimeError("nothing was heard")
-            firsts.append(first)
+            spoken.append((start, first))
             await asyncio.sleep(pause)
         if KIND == "bare":
             await voice.close()
-    return firsts
+    return spoken
 
 
 async def stop(url: str, key: str, way: str, text: str, count: int) -> list[float]:
