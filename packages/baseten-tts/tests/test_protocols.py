@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -314,6 +316,66 @@ def test_a_body_is_known_by_its_bytes(
     assert verdict == Finished()
     assert b"".join(part.data for part in audio if isinstance(part, Audio)) == SAMPLES.tobytes()
     assert {part.sample_rate for part in audio if isinstance(part, Audio)} == {rate}
+
+
+def base64_of(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+LONG = SAMPLES.tobytes() * 30
+WAVE = base64_of(wav(LONG))
+
+
+@pytest.mark.parametrize(
+    ("before", "audio", "after", "early"),
+    [
+        ('{"base64": "', WAVE, '"}', True),
+        (
+            '\n{"time": 0.5, "text": "{b}", "audio" :"data:audio/wav;base64,',
+            WAVE,
+            '", "x": {}}',
+            True,
+        ),
+        ('{"output": "', WAVE.replace("/", "\\/"), '"}', None),
+        ('{"output": "', "\\n".join(re.findall(".{1,76}", WAVE)), '"}', None),
+        ('{"output": "', "\\u0055" + WAVE[1:], '"}', False),
+        ('{"sample_rate": 16000, "audio": "', base64_of(LONG), '"}', False),
+        ('{"result": {"audio": "', WAVE, '"}}', False),
+        ('{"error": null, "audio": "', WAVE, '"}', False),
+        ('{"data": "", "audio": "', WAVE, '"}', False),
+        ('{"log": "' + 5000 * "x" + '", "audio": "', WAVE, '"}', False),
+    ],
+)
+@given(st.lists(st.integers(0, 1000), max_size=6))
+def test_wav_within_json_is_heard_before_the_end(
+    before: str, audio: str, after: str, early: bool | None, cuts: list[int]
+) -> None:
+    document = f"{before}{audio}{after}".encode()
+    edges = [0, *sorted(min(cut, len(document) - 4) for cut in cuts), len(document) - 4]
+    body = AudioBody("application/json", units=0, sample_rate=16000, json_audio=True)
+    ahead = [event for a, b in pairwise(edges) for event in body.feed(document[a:b])]
+    assert early in (bool(ahead), None)
+    *rest, verdict = body.feed(document[-4:]) + body.end()
+    assert verdict == Finished()
+    heard = [event for event in (*ahead, *rest) if isinstance(event, Audio)]
+    assert b"".join(part.data for part in heard) == LONG
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        (f'{{"audio": "{WAVE[:-40]}', "breaks off"),
+        (f'{{"audio": "{WAVE[:-40]}"}}', "breaks off"),
+        (f'{{"audio": "{WAVE[:-40]}?{WAVE[-39:]}"}}', "UklGR"),
+        (f'{{"audio": "{WAVE}", "error": "out of memory"}}', "out of memory"),
+        (f'{{"audio": "{WAVE}", "audio": 5}}', "no audio under any of"),
+    ],
+)
+def test_wav_within_json_isnt_whole_before_the_end(document: str, words: str) -> None:
+    *audio, verdict = body_of(document.encode(), "application/json")
+    assert audio
+    assert isinstance(verdict, Failed)
+    assert words in f"{verdict.reason} {verdict.payload}"
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,17 @@ import base64
 import json
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from livekit.agents import APIConnectOptions, metrics, tokenize, tts as agents_tts
 from livekit.agents.types import USERDATA_TIMED_TRANSCRIPT
+from livekit.plugins.baseten_common import timeout
 from livekit.plugins.baseten_sandbox import Fault, Sandbox
 from livekit.plugins.baseten_tts import TTS
 
 from .conftest import Listen, Make, heard
+from .test_wav import wav
 
 BOTH = pytest.mark.parametrize("over", ["http", "websocket"])
 TEXT = "Hello there. This is a longer sentence, which doesn't end before its twentieth word or so it seems to me. Bye!"
@@ -246,8 +250,6 @@ async def test_a_wav_answer_is_played_at_its_own_rate(
 ) -> None:
     from livekit.plugins.baseten_sandbox.engines.tones import speak
 
-    from .test_wav import wav
-
     samples, _ = speak("one two three", rate=16000)
     file = wav(samples.tobytes(), rate=16000)
     answer = Fault(do="status", status=200, body=file, headers={"Content-Type": "audio/wav"})
@@ -333,8 +335,6 @@ async def test_a_slow_text_is_no_fault(make: Make) -> None:
 async def test_json_with_audio_under_any_key(make: Make, sandbox: Sandbox) -> None:
     from livekit.plugins.baseten_sandbox.engines.tones import speak
 
-    from .test_wav import wav
-
     samples, _ = speak("four five", rate=24000)
     for answer in (
         {"base64": base64.b64encode(wav(samples.tobytes())).decode()},
@@ -348,3 +348,28 @@ async def test_json_with_audio_under_any_key(make: Make, sandbox: Sandbox) -> No
         )
         frame = await tts.synthesize("four five").collect()
         assert heard(bytes(frame.data)) == ["four", "five"]
+
+
+async def test_json_is_heard_while_it_comes(make: Make) -> None:
+    samples = b"ab" * 24000
+    document = json.dumps({"base64": base64.b64encode(wav(samples)).decode()}).encode()
+    heard_some = asyncio.Event()
+
+    async def predict(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await answer.prepare(request)
+        await answer.write(document[: len(document) * 3 // 4])
+        await heard_some.wait()
+        await answer.write(document[len(document) * 3 // 4 :])
+        return answer
+
+    app = web.Application()
+    app.router.add_post("/", predict)
+    async with TestServer(app) as server:
+        tts = make(str(server.make_url("/")), model="generic")
+        audio = b""
+        async with timeout(30), tts.synthesize("four five") as stream:
+            async for event in stream:
+                audio += bytes(event.frame.data)
+                heard_some.set()
+    assert audio.startswith(samples)

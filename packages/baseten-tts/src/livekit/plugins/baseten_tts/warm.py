@@ -22,7 +22,7 @@ _FIRST_PAUSE = 0.5  # seconds before a socket that died young is dialled anew, d
 _LONGEST_PAUSE = 30.0
 _LIMIT = 10.0  # seconds for a handshake that nobody waits for
 _YOUNG = 5.0
-_AFTER_TEXT = 0.005  # seconds: the text needs less to go out, and speech seldom comes sooner
+_AFTER_TEXT = 0.002  # seconds: the text needs less to go out, and a caller may interrupt at once
 _SOON = 1.0  # seconds within which a close is the answer to what was sent
 _ONE_SHOT_LIFE = 25.0  # below the 30 s after which such a server ends an idle session
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Callable
 
 from ..options import Options
@@ -25,6 +26,14 @@ _CODECS = {b"ID3": "MP3", b"OggS": "Ogg", b"fLaC": "FLAC", b"\xff\xfb": "MP3", b
 _CODEC_TYPES = ("audio/mpeg", "audio/mp3", "audio/ogg", "audio/opus", "audio/flac", "audio/aac")
 _MAX_JSON = 64 * 2**20
 _SNIFF = 12
+# How a document begins whose audio can be read before its end: with members that are neither audio
+# nor an error, and then the audio.
+_KEYS = "|".join(_AUDIO_KEYS).encode()
+_OPENING = re.compile(
+    rb'\s*\{\s*(?:(?!"(?:error|%b)")"[^"\\]*"\s*:\s*(?:"[^"\\]*"|[-+.\w]+)\s*,\s*)*'
+    rb'"(%b)"\s*:\s*"(?:data:[^,"\\]*,)?(?=[\w+/]{16})' % (_KEYS, _KEYS)
+)
+_LONGEST_OPENING = 4096
 
 
 def judge(units: int, seconds: float) -> Finished | Failed:
@@ -87,6 +96,9 @@ class AudioBody:
         self._held = bytearray()
         self._failed = False
         self._guessed = False  # that the body is text, which its media type doesn't say
+        self._early = json_audio  # whether audio may come before the document's end
+        self._key = ""  # of the audio that does
+        self._from = self._at = 0  # where its base64 begins, and what isn't decoded yet
         self._read: Callable[[bytes], list[Event]] = self._sniff
         self._wav: WavReader | None = None
         if self._type.startswith("text/") or self._type.endswith(("json", "xml")):
@@ -133,7 +145,7 @@ class AudioBody:
             self._read, self._guessed = self._hold, True
             return []
         self._held.clear()
-        if head.startswith(b"RIFF") and head[8:12] == b"WAVE":
+        if _is_wav(head):
             self._wav = WavReader()
             self._read = self._wave
         else:
@@ -151,7 +163,32 @@ class AudioBody:
         self._held += data
         if len(self._held) > _MAX_JSON:
             return [Failed(f"the answer is larger than {_MAX_JSON} bytes", mismatch=True)]
-        return []
+        return self._read_ahead() if self._early else []
+
+    def _read_ahead(self) -> list[Event]:
+        """What can be played of a document before its end: a WAV file, which tells its own rate."""
+        if not self._key:
+            opening = _OPENING.match(self._held, 0, _LONGEST_OPENING)
+            if opening is None:
+                self._early = len(self._held) < _LONGEST_OPENING
+                return []
+            self._key, self._from = opening[1].decode(), opening.end()
+            self._at = self._from
+        end = self._held.find(b'"', self._at)
+        end = len(self._held) if end < 0 else end
+        end -= (end - self._at) % 4
+        try:
+            data = base64.b64decode(self._held[self._at : end], validate=True)
+        except binascii.Error:
+            self._early = False  # broken, or escaped as JSON allows: the end will tell
+            return []
+        if self._wav is None:
+            if not _is_wav(data):
+                self._early = False
+                return []
+            self._wav = WavReader()
+        self._at = end
+        return self._wave(data)
 
     def _pcm(self, data: bytes) -> list[Event]:
         return self._audio(data, self._rate)
@@ -174,12 +211,15 @@ class AudioBody:
         except (ValueError, RecursionError):
             if self._guessed and not _is_text(data[:256]):
                 return self._pcm(data)
+            if self._wav is not None:
+                return [Failed("the answer breaks off in the middle of its audio")]
             return [Failed(payload=text)] if text else []
         if not self._json_audio or not isinstance(document, dict) or document.get("error"):
             return [Failed(payload=document)]
         # A truss may wrap its answer once more.
+        keys = _AUDIO_KEYS if self._wav is None else (self._key,)
         for part in (document, *(v for v in document.values() if isinstance(v, dict))):
-            for key in _AUDIO_KEYS:
+            for key in keys:
                 if isinstance(part.get(key), str) and part[key]:
                     rate = next((part[k] for k in _RATE_KEYS if _is_rate(part.get(k))), self._rate)
                     return self._decoded(part[key], rate)
@@ -190,9 +230,12 @@ class AudioBody:
         if text.startswith("data:"):
             text = text.partition(",")[2]
         try:
-            data = base64.b64decode("".join(text.split()), validate=True)
+            rest = text[self._at - self._from :]
+            data = base64.b64decode("".join(rest.split()), validate=True)
         except (binascii.Error, ValueError):
             return [Failed(payload=text[:200])]  # an error told under the audio's key
+        if self._wav is not None:
+            return self._wave(data)
         self._held.clear()
         self._rate = rate
         self._type = ""
@@ -207,6 +250,10 @@ class AudioBody:
 
 def _is_rate(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 4000 <= value <= 384000
+
+
+def _is_wav(data: bytes) -> bool:
+    return data.startswith(b"RIFF") and data[8:12] == b"WAVE"
 
 
 def _is_text(data: bytes) -> bool:
