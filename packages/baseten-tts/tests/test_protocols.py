@@ -13,11 +13,13 @@ from hypothesis import given, strategies as st
 
 from livekit.plugins.baseten_common import Closed
 from livekit.plugins.baseten_tts.alignment import Alignment
+from livekit.plugins.baseten_tts.lines import Line
 from livekit.plugins.baseten_tts.options import Options
 from livekit.plugins.baseten_tts.protocols import Audio, Failed, Finished, Spoken, Utterance
 from livekit.plugins.baseten_tts.protocols.http_audio import AudioBody, GenericPredict
 from livekit.plugins.baseten_tts.protocols.orpheus import OrpheusUtterance
 from livekit.plugins.baseten_tts.protocols.qwen3_tts import Qwen3Utterance
+from livekit.plugins.baseten_tts.protocols.registry import DIALECTS
 
 from .test_wav import SAMPLES, wav
 
@@ -192,6 +194,31 @@ def test_qwen_owes_audio_within_a_sentence_and_after_the_end() -> None:
     assert not utterance.due
     utterance.end()
     assert utterance.due
+
+
+@pytest.mark.parametrize("uses", [0, 1])
+def test_qwen_takes_nothing_late_of_an_earlier_utterance(uses: int) -> None:
+    make = DIALECTS["qwen3-tts"].websocket
+    assert make is not None
+    options = Options(voice="vivian", word_timestamps=True)
+    utterance = make(options, Line(ws=None, uses=uses))  # type: ignore[arg-type]
+    times = {"words": ["Late"], "word_start_times_seconds": [0], "word_end_times_seconds": [1]}
+    late = {"sentence_index": 0, "timestamp_info": {"word_alignment": times}}
+    utterance.say("Late, but well.")
+    heard = [
+        *utterance.receive(bytes(1000)),
+        *utterance.receive(json.dumps({"type": "timestamps", **late})),
+        *utterance.receive(json.dumps({"type": "audio.done", "error": "no", **late})),
+    ]
+    assert [type(event) for event in heard] == ([] if uses else [Audio, Spoken, Failed])
+    if uses:
+        utterance.receive(START)
+        assert utterance.receive(bytes(48000)) == [Audio(bytes(48000))]
+        utterance.receive(DONE)
+        utterance.end()
+        assert utterance.receive('{"type": "session.done", "total_sentences": 1}')[-1] == (
+            Finished(reusable=True)
+        )
 
 
 @pytest.mark.parametrize("format", ["mp3", "opus", 7])

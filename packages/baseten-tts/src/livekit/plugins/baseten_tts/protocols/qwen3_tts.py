@@ -66,17 +66,26 @@ def session_config(options: Options, ref_audio: str | None = None) -> str:
 class Qwen3Utterance:
     """One utterance of a configured session."""
 
-    def __init__(self, options: Options, *, owed: int = 0, config: str | None = None) -> None:
+    def __init__(
+        self,
+        options: Options,
+        *,
+        owed: int = 0,
+        used: bool = False,
+        config: str | None = None,
+    ) -> None:
         """Prepare one utterance; nothing is sent.
 
         Args:
             options: The options of the session.
             owed: Answers to signs of life that are still on their way.
+            used: Whether the session has had an utterance, of which something may come late.
             config: The session's configuration, when it hasn't been sent yet.
         """
         self._options = options
         self._config = config
         self._owed = owed
+        self._late = used  # until the first sentence begins, audio isn't this utterance's
         self._words = WordStream()
         self._units = 0
         self._ended = False
@@ -117,6 +126,8 @@ class Qwen3Utterance:
     def receive(self, message: str | bytes) -> list[Event]:
         """Audio, or what a message says."""
         if isinstance(message, bytes):
+            if self._late:
+                return []
             self._sentence_bytes += len(message)
             return self._samples(message)
         try:
@@ -129,9 +140,9 @@ class Qwen3Utterance:
         if kind == "audio.start":
             return self._start(event)
         if kind == "audio.done":
-            return self._done(event)
+            return [] if self._late else self._done(event)
         if kind in ("timestamps", "audio.timestamps"):
-            return self._times(event)
+            return [] if self._late else self._times(event)
         if kind == "session.done":
             return self._session_done(event)
         if kind == "error":
@@ -178,6 +189,7 @@ class Qwen3Utterance:
             len(self._sentence_text),
         )
         self._open_sentence = True
+        self._late = False
         return []
 
     def _done(self, event: Mapping[str, object]) -> list[Event]:

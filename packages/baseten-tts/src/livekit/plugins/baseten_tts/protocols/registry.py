@@ -58,7 +58,7 @@ DIALECTS: dict[TTSModels, Dialect] = {
             {"task_type", "instructions", "max_new_tokens", "initial_codec_chunk_frames"}
             | {"x_vector_only_mode", "ref_audio", "ref_text", "word_timestamps", "extra_config"}
         ),
-        websocket=lambda options, line: Qwen3Utterance(options, owed=line.owed),
+        websocket=lambda options, line: Qwen3Utterance(options, owed=line.owed, used=line.uses > 0),
         config=session_config,
         keep_alive=KeepAlive('{"type": "input.done"}', "session.done", KEEP_ALIVE),
         one_shot=None,
