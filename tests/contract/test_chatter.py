@@ -20,6 +20,7 @@ NOISE: dict[str, str | bytes] = {
     "nothing": "{}",
     "no-words": '{"type": "transcription", "is_final": false, "segments": []}',
     "empty": b"",
+    "trickle": bytes(2),
 }
 
 

@@ -2,7 +2,7 @@
 
 from . import errors
 from .credentials import ApiKey, AuthScheme
-from .deadlines import timeout
+from .deadlines import SLOWEST, timeout
 from .endpoints import Endpoint
 from .log import logger
 from .registration import register_plugin
@@ -11,6 +11,7 @@ from .version import __version__
 from .websocket import Closed, WebSocket
 
 __all__ = [
+    "SLOWEST",
     "ApiKey",
     "AuthScheme",
     "Closed",

@@ -16,4 +16,8 @@ else:
         limit.update(until)
 
 
-__all__ = ["Timeout", "extend", "timeout"]
+__all__ = ["SLOWEST", "Timeout", "extend", "timeout"]
+
+SLOWEST = 2**10
+"""Bytes a second below which what still comes is as good as silence: speech takes 48 times that as it
+is spoken."""

@@ -14,7 +14,7 @@ from livekit.agents import APIError, utils
 from . import errors
 from .cold_start import ColdStart
 from .credentials import ApiKey, AuthScheme
-from .deadlines import timeout as deadline
+from .deadlines import SLOWEST, timeout as deadline
 from .endpoints import Endpoint
 from .handshake import Handshake, error_body
 from .websocket import WebSocket
@@ -23,7 +23,6 @@ __all__ = ["HTTPStream", "Transport"]
 
 _MAX_MESSAGE = 16 * 2**20
 _COLD_START_PAUSE = 1.0
-_SLOWEST = 2**10  # bytes a second of a body; speech takes 48 times that as it is spoken
 
 
 class Transport:
@@ -343,7 +342,7 @@ class HTTPStream:
                 if not chunk:
                     return
                 received += len(chunk)
-                if time.monotonic() - start > self._patience + received / _SLOWEST:
+                if time.monotonic() - start > self._patience + received / SLOWEST:
                     raise errors.timed_out(f"{self._what}: the rest", self._patience)
                 yield chunk
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as e:

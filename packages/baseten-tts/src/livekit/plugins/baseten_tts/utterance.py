@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from livekit.agents import APIError
 from livekit.agents.utils import aio
-from livekit.plugins.baseten_common import ApiKey, Closed, errors
+from livekit.plugins.baseten_common import SLOWEST, ApiKey, Closed, errors
 
 from .failures import WHAT, failure_of
 from .lines import Line
@@ -168,35 +168,37 @@ class _Exchange:
         else:
             return False
         # Counted from when the messages are on their way, not from when they are through.
-        self._note_progress(only_new=True)
+        self._note_progress()
         self._unsent.extend(messages)
         return True
 
-    def _note_progress(self, *, only_new: bool = False) -> None:
+    def _note_progress(self, audio: int = 0) -> None:
+        """See whether an answer is due, and since when: what came of it buys a time of its own."""
+        now = time.monotonic()
         if not self._utterance.due:
             self._due_since = None
-        elif self._due_since is None or not only_new:
-            self._due_since = time.monotonic()
+        elif self._due_since is None:
+            self._due_since = now
+        else:
+            self._due_since = min(now, self._due_since + audio / SLOWEST)
 
     def _take(self, playback: Playback, message: str | bytes) -> Finished | None:
         self._heard = True
-        said = False
+        audio = 0
         finished: Finished | None = None
         for event in self._utterance.receive(message):
             if isinstance(event, Audio):
-                said = said or bool(event.data)
+                audio += len(event.data)
                 playback.play(event)
-                continue
-            said = True
-            if isinstance(event, Spoken):
+            elif isinstance(event, Spoken):
                 playback.caption(event)
             elif isinstance(event, Failed):
                 raise self._failure(event)
             else:
                 finished = event
                 break
-        # A server that talks and says nothing is waited for no longer than one that is silent.
-        self._note_progress(only_new=not said)
+        # A server that talks and says next to nothing is waited for no longer than a silent one.
+        self._note_progress(audio)
         return finished
 
     def _failure(self, failed: Failed) -> APIError:
