@@ -37,7 +37,7 @@ WAYS = {
 }
 UNKNOWN_TO_PEER = ("generic",)
 ROUNDS = 5
-PACE = 25.0  # times as fast as real time: fast for a model, and yet no burst
+PACE = 40.0  # times as fast as real time: fast for a model, and yet no burst
 
 Waits = tuple[float, list[float]]
 
