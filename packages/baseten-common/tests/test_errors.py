@@ -106,12 +106,20 @@ def test_an_error_frame_is_retried_unless_it_says_the_request_is_wrong() -> None
     assert errors.from_frame({"message": "CUDA out of memory"}, what="x").retryable
     assert errors.from_frame({"message": "rate limit: invalid now"}, what="x").retryable
     assert errors.from_frame({}, what="x").retryable
+    assert errors.from_frame({"message": "request rate: not allowed now"}, what="x").retryable
+    for final in (
+        "Failed to generate speech: unsupported speaker 'bob'",
+        "validated against the schema: unknown voice 'bob'",
+        "sample rate 5 is invalid",
+    ):
+        assert not errors.from_frame({"message": final}, what="x").retryable
     wrong = {"body": {"message": "hm", "error_type": "CONFIGURATION_ERROR"}}
     assert not errors.from_frame(wrong, what="x").retryable
     assert not errors.from_frame({"error": {"code": 404, "message": "hm"}}, what="x").retryable
-    tracked = errors.from_frame({"message": "hm"}, what="x", request_id="r")
-    assert isinstance(tracked, APIStatusError)
-    assert tracked.request_id == "r"
+    for frame in ({"message": "hm"}, {"message": "hm", "status": 400}, wrong):
+        tracked = errors.from_frame(frame, what="x", request_id="r")
+        assert isinstance(tracked, APIStatusError)
+        assert tracked.request_id == "r"
 
 
 @given(json_values)

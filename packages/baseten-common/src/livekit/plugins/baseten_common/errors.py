@@ -99,7 +99,8 @@ _CLOSE = {
 _FINAL_CLOSES = frozenset({1002, 1003, 1007, 1008, 1009, 1010})
 
 _TRANSIENT = re.compile(
-    r"rate|limit|time[d -]*out|overload|capacity|again|temporar|internal|unavailable|busy"
+    r"\b(?<!sample )rate(?![a-z])|limit|time[d -]*out|overload|capacity|again(?!st)|temporar"
+    r"|internal|unavailable|busy"
     r"|unknown error",
     re.IGNORECASE,
 )
@@ -290,7 +291,8 @@ def from_frame(
     if status is None and kind == "CONFIGURATION_ERROR":
         status = 400
     if status is not None:
-        return from_status(status, what=what, body=words, key=key)
+        headers = {"X-Baseten-Request-Id": request_id} if request_id else None
+        return from_status(status, what=what, body=words, headers=headers, key=key)
     error = APIError(message, retryable=not _is_permanent(words))
     if request_id:
         return APIStatusError(
@@ -332,9 +334,10 @@ def handed_on(error: APIError) -> APIError:
     return error
 
 
-def timed_out(what: str, seconds: float) -> APITimeoutError:
+def timed_out(what: str, seconds: float, *, request_id: str | None = None) -> APITimeoutError:
     """The error for an answer that didn't come in time."""
-    return APITimeoutError(f"{what}: no answer within {seconds:g} s")
+    where = f" (request {request_id})" if request_id else ""
+    return APITimeoutError(f"{what}: no answer within {seconds:g} s{where}")
 
 
 def from_exception(

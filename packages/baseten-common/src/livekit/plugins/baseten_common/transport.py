@@ -343,7 +343,9 @@ class HTTPStream:
                     return
                 received += len(chunk)
                 if time.monotonic() - start > self._patience + received / SLOWEST:
-                    raise errors.timed_out(f"{self._what}: the rest", self._patience)
+                    raise errors.timed_out(
+                        f"{self._what}: the rest", self._patience, request_id=self.request_id
+                    )
                 yield chunk
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as e:
             raise errors.from_exception(e, what=self._what, key=self._key) from None

@@ -88,7 +88,9 @@ class WebSocket:
             async with deadline(limit):
                 await self._send(data)
         except asyncio.TimeoutError:
-            raise errors.timed_out(f"{self._what}: sending", timeout or 0.0) from None
+            raise errors.timed_out(
+                f"{self._what}: sending", timeout or 0.0, request_id=self.request_id
+            ) from None
 
     async def _send(self, data: str | bytes) -> None:
         if self._inbox.closed:
@@ -153,7 +155,7 @@ class WebSocket:
         inbox = self._inbox
         while inbox.is_empty:
             if not await inbox.wait(timeout) and inbox.is_empty:
-                raise errors.timed_out(self._what, timeout or 0.0)
+                raise errors.timed_out(self._what, timeout or 0.0, request_id=self.request_id)
         if inbox.messages:
             return inbox.take()
         assert inbox.closed is not None
