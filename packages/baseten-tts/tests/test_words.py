@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given, strategies as st
 
 from livekit.plugins.baseten_tts.words import WordStream, speakable, spoken_units
@@ -66,6 +67,14 @@ def test_a_thai_mark_stays_on_its_letter() -> None:
     words = words_of(["กำ้" * 40])
     assert len(words) > 1
     assert all(word[0] == "ก" for word in words)
+
+
+@pytest.mark.parametrize("sound", ["シャー", "きょう", "ロケット", "パン", "เท้า", "ไมโล", "ເປົ້າ"])
+def test_a_sound_is_never_cut_in_two(sound: str) -> None:
+    for before in range(60):
+        words = words_of(["ก" * before + sound * 20])
+        assert len(words) > 1
+        assert not any(word[0] in "ャーょッンาໂໂາ" or word[-1] in "เไโເ" for word in words)
 
 
 def test_what_can_be_said() -> None:

@@ -8,6 +8,10 @@ __all__ = ["WordStream", "joint", "speakable", "spoken_units"]
 
 _CLAUSE_ENDS = frozenset("。、，！？；：")  # the full-width forms, which only such scripts use
 _SPOKEN_SIGNS = frozenset("%&@#")
+# Letters that are one sound with the letter before them: small kana, ン, marks of length and of
+# repetition, Thai and Lao vowels. And vowels that are written before the letter that they follow.
+_LEANING_BACK = frozenset("ぁぃぅぇぉっゃゅょゎんゝゞァィゥェォッャュョヮヵヶンーヽヾะาำๅๆະາຳໆ")
+_LEANING_ON = frozenset("เแโใไເແໂໃໄ")
 
 # Scripts that put no spaces between words, with the longest run to leave in one piece. Han and
 # kana syllables are long in time; in Thai and its neighbours a cut can fall inside a word, so
@@ -102,4 +106,6 @@ class WordStream:
         if self._word[-1] in _CLAUSE_ENDS:
             return kind[0] in "LN"
         limit = _longest_run(ch)
-        return bool(limit) and self._run >= limit and kind[0] == "L"
+        if not limit or self._run < limit or kind[0] != "L":
+            return False
+        return ch not in _LEANING_BACK and self._word[-1] not in _LEANING_ON
