@@ -136,6 +136,56 @@ async def test_the_configuration_goes_ahead_of_the_text_and_holds_only_what_is_s
     assert done == {"type": "input.done"}
 
 
+async def test_a_change_of_options_during_an_utterance_is_warm_for_the_next(
+    qwen: Qwen, listen: Listen, sandbox: Sandbox
+) -> None:
+    tts = qwen()
+    assert tts._sockets is not None
+    tts._sockets.one_shot = False  # as one has learned, so that the socket is kept
+    reused: list[bool] = []
+    tts.on("metrics_collected", lambda m: reused.append(m.connection_reused))
+    tts.prewarm()
+    await settle(tts)
+    older = tts.stream(conn_options=ONCE)
+    async with tts.stream(conn_options=ONCE) as stream:
+        stream.push_text("Hello there. And ")
+        await anext(stream)
+        tts.update_options(voice="ryan")
+        await sandbox.wait_message({"type": "session.config", "voice": "ryan"})
+        await settle(tts)
+        stream.push_text("again.")
+        stream.end_input()
+        async for _ in stream:
+            pass
+    # One that was made before the change has the old voice, and takes nothing from the next.
+    async with older:
+        older.push_text("Me too.")
+        older.end_input()
+        async for _ in older:
+            pass
+    assert await listen(tts, "The next.") == ["The", "next."]
+    assert reused == [True, False, True]
+    said = {s.received_json[0]["voice"]: str(s.received_json) for s in sandbox.sessions}
+    assert "The next." in said["ryan"]
+    assert "Me too." in said["vivian"]
+
+
+async def test_a_socket_is_given_up_before_its_hour_is_over(
+    qwen: Qwen, listen: Listen, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tts = qwen()
+    assert tts._sockets is not None
+    tts._sockets.one_shot = False
+    await listen(tts, "Hello there.")
+    monkeypatch.setattr("livekit.plugins.baseten_tts.lines._OLDEST", -1.0)
+    await listen(tts, "Hello again.")
+    monkeypatch.undo()
+    await settle(tts)
+    assert await listen(tts, "And again.", conn_options=ONCE) == ["And", "again."]
+    texts = [str(s.received_json).count("again.") for s in sandbox.sessions]
+    assert max(texts) == 1
+
+
 async def test_a_strict_server_accepts_all_options(
     qwen: Qwen, listen: Listen, sandbox: Sandbox, tmp_path: Path
 ) -> None:

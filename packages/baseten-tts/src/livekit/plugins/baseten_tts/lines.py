@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from dataclasses import dataclass
 
 from livekit.plugins.baseten_common import WebSocket
 
 __all__ = ["KeepAlive", "Line", "kind_of"]
+
+_OLDEST = 3300.0  # seconds; Baseten guarantees an hour, and mustn't cut an utterance then
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,11 @@ class Line:
     acquire_time: float = 0.0
     since: float = 0.0
     watcher: asyncio.Task[None] | None = None
+
+    @property
+    def worn(self) -> bool:
+        """Whether it can't take another utterance: it is closed, or might be in the midst of it."""
+        return self.ws.closed is not None or time.monotonic() - self.since > _OLDEST
 
     async def say_goodbye(self) -> None:
         """Close politely; takes a second or two at most."""

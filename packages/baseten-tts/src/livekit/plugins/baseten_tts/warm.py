@@ -70,6 +70,7 @@ class WarmSockets:
         self._keep_alive = keep_alive
         self.one_shot = one_shot
         self._cold_start = cold_start
+        self._current: str | None = None  # the configuration, as far as it is known
         self._idle: list[Line] = []
         self._tasks: set[asyncio.Future[Any]] = set()
         self._filling: set[asyncio.Task[None]] = set()
@@ -90,10 +91,7 @@ class WarmSockets:
             self._fill()
 
     def warm_soon(self) -> None:
-        """The same in a moment, so that a handshake competes with no text that has just gone out.
-
-        It takes either end a few milliseconds of work, which would come before the text's.
-        """
+        """The same in a moment, so that the work of a handshake doesn't come before the text's."""
         if self._wanted():
             self._fill(pause=_AFTER_TEXT)
 
@@ -186,12 +184,11 @@ class WarmSockets:
         line.owed = 0
         if line.uses > 1:
             self.one_shot = False
-        if self._closed or not self._number or self.one_shot or line.ws.closed:
-            if line.ws.closed and line.uses == 1:
-                self.one_shot = True
+        elif line.ws.closed:
+            self.one_shot = True
+        on_trial = self.one_shot is None and any(other.uses for other in self._idle)  # one will do
+        if self._closed or not self._number or self.one_shot or line.worn or on_trial:
             self._spawn(line.say_goodbye())
-        elif self.one_shot is None and any(other.uses for other in self._idle):
-            self._spawn(line.say_goodbye())  # one is enough to find out
         else:
             self._park(line)
 
@@ -200,6 +197,7 @@ class WarmSockets:
         if not self._keep_alive:
             return
         had = bool(self._idle or self._filling)
+        self._current = None
         self._drop_all()
         if had:
             with contextlib.suppress(RuntimeError):
@@ -238,14 +236,15 @@ class WarmSockets:
 
     def _pop(self, prelude: str) -> Line | None:
         for line in self._idle[:]:
-            if line.ws.closed or line.prelude != prelude:
+            if line.worn or line.prelude not in (prelude, self._current):
                 self._remove(line)
                 line.ws.abort()
-        if not self._idle:
+        fitting = [line for line in self._idle if line.prelude == prelude]
+        if not fitting:
             return None
         # Until a server has shown that it takes a second utterance, a fresh socket is surer.
-        fresh = [line for line in self._idle if not line.uses]
-        line = fresh[-1] if fresh and self.one_shot is not False else self._idle[-1]
+        fresh = [line for line in fitting if not line.uses]
+        line = fresh[-1] if fresh and self.one_shot is not False else fitting[-1]
         self._remove(line)
         line.reused = True
         return line
@@ -258,6 +257,9 @@ class WarmSockets:
             line.watcher = None
 
     def _park(self, line: Line) -> None:
+        if self._current not in (None, line.prelude):
+            self._spawn(line.say_goodbye())  # the options have changed since it was dialled
+            return
         self._idle.append(line)
         line.watcher = self._spawn(self._watch(line))
         self._trim()
@@ -296,15 +298,13 @@ class WarmSockets:
                 return  # LiveKit would make a new session in its place, that nobody closes
             try:
                 with self._announced():
-                    self._park(await self.dial(await self._prelude(), limit=min(_LIMIT, left)))
+                    prelude = self._current = await self._prelude()
+                    self._park(await self.dial(prelude, limit=min(_LIMIT, left)))
                 return
-            except APIError as e:
+            except (APIError, RuntimeError, OSError, TypeError, ValueError) as e:
                 logger.debug("dialling ahead failed: %s", type(e).__name__)
-                if not e.retryable:
+                if not (isinstance(e, APIError) and e.retryable):
                     return  # the next utterance dials and reports
-            except (RuntimeError, OSError, ValueError) as e:
-                logger.debug("dialling ahead isn't possible: %s", type(e).__name__)
-                return
             pause = self._next_pause()
 
     @contextlib.contextmanager
