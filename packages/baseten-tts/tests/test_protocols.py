@@ -123,6 +123,14 @@ def test_words_that_the_server_spells_otherwise_leave_the_text_as_it_is() -> Non
     assert alignment.rest() == []
 
 
+def test_a_letter_that_has_two_small_ones_moves_no_word() -> None:
+    alignment = Alignment()
+    alignment.say("İstanbul güzel.")
+    pieces = alignment.place([("istanbul", 0.0, 0.5), ("güzel", 0.5, 1.0)])
+    pieces += alignment.rest()
+    assert [piece.text for piece in pieces][-1] == "güzel."
+
+
 @pytest.mark.parametrize("offset", [0.0, 1.5])
 def test_both_ways_to_count_word_times_are_told_apart(offset: float) -> None:
     utterance = Qwen3Utterance(OPTIONS)

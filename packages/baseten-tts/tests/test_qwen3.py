@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from livekit.agents import APIConnectOptions, APIError, APITimeoutError
+from livekit.agents import APIConnectOptions, APIError, APITimeoutError, tokenize
 from livekit.agents.types import USERDATA_TIMED_TRANSCRIPT
 from livekit.agents.voice.io import TimedString
 from livekit.plugins import baseten_tts
@@ -233,6 +233,27 @@ async def test_words_come_with_their_times_and_the_texts_own_spaces(
     assert [piece.start_time for piece in spoken] == pytest.approx(
         [word.start for word in truth], abs=0.02
     )
+
+
+async def timed(tts: TTS, text: str) -> list[TimedString]:
+    async with tts.stream(conn_options=ONCE) as stream:
+        stream.push_text(text)
+        stream.end_input()
+        return [
+            piece
+            async for event in stream
+            for piece in event.frame.userdata.get(USERDATA_TIMED_TRANSCRIPT, [])
+        ]
+
+
+async def test_sentences_of_a_tokenizer_keep_the_space_between_them(qwen: Qwen) -> None:
+    tokenizer = tokenize.basic.SentenceTokenizer(min_sentence_len=5)
+    tts = qwen(word_timestamps=True, tokenizer=tokenizer)
+    text = "This is the first. And this is the second! … Bye now."
+    pieces = await timed(tts, text)
+    assert "".join(pieces) == text
+    starts = [piece.start_time for piece in pieces]
+    assert starts == sorted(starts)
 
 
 async def test_without_an_aligner_the_servers_words_reach_the_user(

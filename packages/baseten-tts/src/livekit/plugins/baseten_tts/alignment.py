@@ -20,12 +20,14 @@ class Alignment:
     def __init__(self) -> None:
         """Start with no text."""
         self._text = ""
+        self._folded = ""
         self._done = 0
         self._time = 0.0
 
     def say(self, text: str) -> None:
         """Text that is to be spoken."""
         self._text += text
+        self._folded += _fold(text)
 
     def place(self, words: Iterable[tuple[str, float, float]], *, within: int = 0) -> list[Spoken]:
         """Pieces of the text for words with their start and end.
@@ -37,12 +39,11 @@ class Alignment:
         limit = self._done + max(within, 1) + 16 if within else len(self._text)
         marks: list[tuple[int, float, float]] = []
         cursor = self._done
-        folded = self._text.lower()
         for word, start, end in words:
-            wanted = word.strip().lower()
+            wanted = _fold(word.strip())
             if not wanted:
                 continue
-            at = folded.find(wanted, cursor, min(cursor + _WINDOW, limit + len(wanted)))
+            at = self._folded.find(wanted, cursor, min(cursor + _WINDOW, limit + len(wanted)))
             if at < 0:
                 if not marks:
                     marks.append((cursor, start, end))
@@ -83,3 +84,11 @@ class Alignment:
         while at < len(self._text) and self._text[at].isspace():
             at += 1
         return at
+
+
+def _fold(text: str) -> str:
+    # Character by character where one becomes two, so that places in both texts are the same.
+    folded = text.lower()
+    if len(folded) != len(text):
+        folded = "".join(low if len(low := ch.lower()) == 1 else ch for ch in text)
+    return folded

@@ -11,7 +11,7 @@ from .lines import Line
 from .playback import Playback
 from .script import Script
 from .sentences import SentenceSpeech
-from .words import speakable
+from .words import joint, speakable
 
 if TYPE_CHECKING:
     from .tts import TTS
@@ -114,10 +114,14 @@ class SynthesizeStream(tts.SynthesizeStream):
     async def _in_pieces(self, texts: AsyncIterator[str], playback: Playback) -> None:
         # An utterance each: a server that gathers words would wait for the next sentence, and a
         # pacer waits for the audio of this one.
+        unspoken = before = ""
         async for text in texts:
+            unspoken += joint(before, text) + text
+            before = text
             if speakable(text):
                 playback.begin_piece()
-                await self._over_websocket(Script(text), playback)
+                await self._over_websocket(Script(unspoken), playback)
+                unspoken = ""
 
     async def _over_http(self, texts: AsyncIterator[str], playback: Playback) -> None:
         synthesis = self._baseten._synthesis(
