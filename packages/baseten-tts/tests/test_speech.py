@@ -224,6 +224,11 @@ def test_bad_options_are_refused_at_once() -> None:
         TTS(api_key="k", model="qwen3-tts", voice="me", model_id="abcd", transport="http")
     with pytest.raises(ValueError, match="no default voice"):
         TTS(api_key="k", model="qwen3-tts", model_id="abcd")
+    design: dict[str, str] = {"model": "qwen3-tts", "model_id": "abcd", "task_type": "VoiceDesign"}
+    with pytest.raises(ValueError, match="instructions="):
+        TTS(api_key="k", **design)  # type: ignore[arg-type]
+    # Such a voice has no name.
+    TTS(api_key="k", **design, instructions="an old man")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="neither"):
         TTS(api_key="k", model="qwen3-tts", model_id="abcd", ref_audio="/no/such/file.wav")
 

@@ -36,9 +36,12 @@ def check(model: TTSModels, dialect: Dialect, options: Options) -> None:
     Raises:
         ValueError: it can't.
     """
-    if dialect.voice is None and not options.voice and not options.ref_audio:
+    # A designed voice has no name: it is made up from its description.
+    designed = options.task_type == "VoiceDesign" and options.instructions
+    if dialect.voice is None and not (options.voice or options.ref_audio or designed):
         raise ValueError(
-            f"{model} has no default voice: pass voice= (see register_voice) or ref_audio="
+            f"{model} has no default voice: pass voice= (see register_voice) or ref_audio=, "
+            "or instructions= for VoiceDesign"
         )
     if "ref_audio" in dialect.options:
         check_clip(options.ref_audio)

@@ -104,7 +104,8 @@ class TTS(tts.TTS):
             transport: How an Orpheus named by its id is called; default ``http``.
             auth_scheme: How the key is presented.
             voice: The speaker. Default ``tara`` for Orpheus and the model's own for ``generic``;
-                Qwen3-TTS has none, so it must be named or cloned by ``ref_audio``.
+                Qwen3-TTS has none, so it must be named, cloned by ``ref_audio``, or described by
+                ``instructions`` for VoiceDesign.
             language: The language spoken. Orpheus takes none, so there it is only accepted; default
                 ``Auto`` for Qwen3-TTS; sent to ``generic`` when given.
             temperature: Orpheus: sampling temperature, 0 to 2.
