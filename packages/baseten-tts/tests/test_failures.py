@@ -130,6 +130,8 @@ async def test_a_mute_server_times_out_and_what_came_is_heard(
     outcome = await attempt(make(over, warm_sockets=0), options)
     assert isinstance(outcome.error, APITimeoutError)
     assert not outcome.error.retryable
+    if over == "websocket":
+        assert str(sandbox.sessions[0].request_id) in str(outcome.error)
     assert outcome.words[:2] == ["one", "two"]
     assert outcome.audio == b"".join(sandbox.sessions[0].sent_frames)
 

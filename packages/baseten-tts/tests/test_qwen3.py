@@ -417,6 +417,32 @@ async def test_an_utterance_can_begin_while_a_sign_of_life_is_unanswered(
     assert sandbox.sessions[0].received_json[-2]["text"] == "Hello there."
 
 
+async def test_one_that_ends_by_a_sign_of_life_is_replaced_under_the_text(
+    qwen: Qwen, listen: Listen, sandbox: Sandbox, hurry: None
+) -> None:
+    slow = Fault(do="delay", seconds=0.3, on="send", match={"type": "session.done"})
+    sandbox.faults.add(slow)
+    tts = qwen("qwentts2")
+    errors: list[object] = []
+    tts.on("error", errors.append)
+    tts.prewarm()
+    await sandbox.wait_message({"type": "input.done"})
+    assert await listen(tts, "Hello there.", conn_options=AGAIN) == ["Hello", "there."]
+    assert errors == []
+
+
+@pytest.mark.parametrize("letter", ["字", "😀"])
+async def test_a_long_text_of_any_script_fits_into_the_servers_messages(
+    qwen: Qwen, sandbox: Sandbox, letter: str
+) -> None:
+    async with qwen(warm_sockets=0).stream(conn_options=ONCE) as stream:
+        stream.push_text("Hi. " + (letter * 99 + "。") * 250)
+        stream.end_input()
+        await anext(stream)
+        await sandbox.wait_message({"type": "input.done"})
+        assert max(map(len, sandbox.sessions[0].received_texts)) <= 128 * 2**10
+
+
 async def test_voices_are_registered_listed_used_and_removed(
     qwen: Qwen, listen: Listen, sandbox: Sandbox, tmp_path: Path
 ) -> None:

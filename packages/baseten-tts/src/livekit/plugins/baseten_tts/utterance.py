@@ -183,10 +183,10 @@ class _Exchange:
             self._due_since = min(now, self._due_since + audio / SLOWEST)
 
     def _take(self, playback: Playback, message: str | bytes) -> Finished | None:
-        self._heard = True
         audio = 0
         finished: Finished | None = None
         for event in self._utterance.receive(message):
+            self._heard = True
             if isinstance(event, Audio):
                 audio += len(event.data)
                 playback.play(event)
@@ -208,7 +208,7 @@ class _Exchange:
         limit, since = self._c._limit, self._due_since
         left = limit if since is None else since + limit - time.monotonic()
         if left <= 0:
-            raise errors.timed_out(WHAT, limit)
+            raise errors.timed_out(WHAT, limit, request_id=self._line.ws.request_id)
         return left
 
     def _judge(self, closed: Closed) -> Finished:

@@ -24,7 +24,7 @@ SAMPLE_RATE = 24000
 KEEP_ALIVE = 12.0
 """Seconds between signs of life; the server ends a session after 30 idle ones."""
 
-_MAX_TEXT = 32_000  # characters; the server takes messages of 128 KiB
+_MAX_TEXT = 10_000  # characters of 12 bytes at most in JSON; the server takes messages of 128 KiB
 _SLACK = 0.1  # seconds by which an aligner may be off
 
 
