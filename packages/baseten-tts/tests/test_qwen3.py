@@ -503,6 +503,25 @@ async def test_managing_voices_has_bounds_and_clear_errors(
         await baseten_tts.list_voices(**here, api_key=sandbox.api_key)
 
 
+async def test_managing_voices_takes_no_longer_for_a_server_that_doesn_t_say_goodbye(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goodbyes: list[object] = []
+
+    async def close(ws: object, **_: object) -> None:
+        goodbyes.append(ws)
+
+    monkeypatch.setattr("livekit.plugins.baseten_common.WebSocket.close", close)
+    sandbox.faults.add(Fault(do="mute"))
+    with pytest.raises(APITimeoutError):
+        await baseten_tts.list_voices(
+            model_endpoint=sandbox.qwen_tts_endpoint, api_key=sandbox.api_key, timeout=0.3
+        )
+    assert goodbyes == []
+    (session,) = await sandbox.wait_sessions(1, closed=True)
+    assert session.closed_by == "client"
+
+
 def test_voices_are_managed_from_a_script_too() -> None:
     with BackgroundSandbox(transcriber="tones", synthesizer="tones") as sandbox:
         asking = baseten_tts.list_voices(

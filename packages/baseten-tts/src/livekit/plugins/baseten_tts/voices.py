@@ -200,9 +200,14 @@ class _Desk:
             try:
                 async with deadline(limit):
                     ws = await transport.connect(self._endpoint, what=question, timeout=limit)
+                    try:
+                        await ws.send(json.dumps({"type": question, **details}))
+                        answer = await self._answer(ws, question)
+                    except BaseException:
+                        ws.abort()  # a goodbye would take time that there may not be any more
+                        raise
                     stack.push_async_callback(ws.close, timeout=0.5)
-                    await ws.send(json.dumps({"type": question, **details}))
-                    return await self._answer(ws, question)
+                    return answer
             except asyncio.TimeoutError:
                 raise errors.timed_out(question, limit) from None
 
