@@ -170,6 +170,18 @@ async def test_a_change_of_options_during_an_utterance_is_warm_for_the_next(
     assert "Me too." in said["vivian"]
 
 
+async def test_options_that_stay_as_they_are_cost_no_socket(qwen: Qwen, sandbox: Sandbox) -> None:
+    tts = qwen()
+    tts.prewarm()
+    await settle(tts)
+    tts.update_options(voice="vivian", language="Auto")
+    assert tts._sockets is not None
+    assert tts._sockets.idle == 1
+    tts.update_options(voice="ryan")
+    await sandbox.wait_message({"type": "session.config", "voice": "ryan"})
+    assert len(sandbox.sessions) == 2
+
+
 async def test_a_socket_is_given_up_before_its_hour_is_over(
     qwen: Qwen, listen: Listen, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -293,13 +293,15 @@ class TTS(tts.TTS):
         options = dataclasses.replace(self._opts, **given)
         checks.check(self._model, self._dialect, options)
         checks.warn_of_ignored(self._model, self._dialect, options, only=given)
+        # The same file may hold another clip.
+        changed = options != self._opts or "ref_audio" in given
         self._opts = self._config.options = options
         self._capabilities.aligned_transcript = checks.aligned(
             self._dialect, self._sockets is not None, options
         )
         if "ref_audio" in given:
             self._config.forget_clips()
-        if self._sockets is not None:
+        if self._sockets is not None and changed:
             self._sockets.renew()
 
     def synthesize(
