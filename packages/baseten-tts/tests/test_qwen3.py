@@ -22,7 +22,9 @@ from livekit.plugins.baseten_common import timeout
 from livekit.plugins.baseten_sandbox import BackgroundSandbox, Fault, Sandbox
 from livekit.plugins.baseten_sandbox.engines.tones import read
 from livekit.plugins.baseten_tts import TTS
+from livekit.plugins.baseten_tts.lines import Line
 from livekit.plugins.baseten_tts.protocols.registry import DIALECTS
+from livekit.plugins.baseten_tts.warm import WarmSockets
 
 from .conftest import Listen, Make, heard
 
@@ -403,6 +405,25 @@ async def test_a_text_that_pauses_is_waited_for(
             said = heard([bytes(event.frame.data) async for event in stream])
         assert said == ["Let", "me", "see.", "There", "it", "is."]
         await tts.aclose()
+
+
+async def test_one_that_is_dead_as_soon_as_it_is_open_is_replaced(
+    qwen: Qwen, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dial = WarmSockets.dial
+
+    async def late(sockets: WarmSockets, prelude: str, **options: Any) -> Line:
+        line = await dial(sockets, prelude, **options)
+        if len(sandbox.sessions) == 1:
+            await line.ws.wait_closed()  # the close came before anybody could look
+        return line
+
+    monkeypatch.setattr(WarmSockets, "dial", late)
+    sandbox.faults.add(Fault(do="close", code=1013, on="receive"))
+    tts = qwen()
+    tts.prewarm()
+    await sandbox.wait_sessions(2)
+    await settle(tts)
 
 
 async def test_a_server_that_takes_a_sign_of_life_for_an_utterance_is_left_in_peace(

@@ -272,7 +272,7 @@ class WarmSockets:
             self._spawn(surplus.say_goodbye())
 
     def _fill(self, *, pause: float = 0.0) -> None:
-        missing = self._number - len(self._idle) - len(self._filling)
+        missing = self._number - len(self._idle) - sum(not task.done() for task in self._filling)
         for _ in range(missing):
             self._start_filling(self._dial_ahead(pause))
 
