@@ -207,27 +207,71 @@ async def test_a_json_answer_with_200_is_an_error_with_its_words(
     assert len(sandbox.sessions) == 1  # such a request would fail again
 
 
+FIRST, SECOND = "This is the first sentence of three.", "And this is the second of them."
+THIRD = "The third of them is the last."
+
+
 async def test_a_later_sentence_is_tried_again_alone(make: Make, sandbox: Sandbox) -> None:
-    first, second = "This is the first sentence of two.", "And this is the second of them."
     sandbox.faults.add()
     sandbox.faults.add(Fault(do="status", status=503))
-    outcome = await attempt(make("http"), AGAIN, text=f"{first} {second}")
+    text = f"{FIRST} {SECOND} {THIRD}"
+    outcome = await attempt(make("http"), AGAIN, text=text)
     assert outcome.error is None
-    assert outcome.words == f"{first} {second}".split()
+    assert outcome.words == text.split()
     assert [event.recoverable for event in outcome.events] == [True]
-    assert len(sandbox.sessions) == 3
+    # A server that speaks one at a time isn't busy with the third when it is asked again.
+    first, refused, again, third = sandbox.sessions
+    assert refused.status == 503
+    prompts = [session.received_json[0]["prompt"] for session in (first, again, third)]
+    assert prompts == [FIRST, SECOND, THIRD]
 
 
 async def test_half_of_a_later_sentence_is_not_said_again(make: Make, sandbox: Sandbox) -> None:
-    first, second = "This is the first sentence of two.", "And this is the second of them."
     sandbox.faults.add()
-    sandbox.faults.add(Fault(do="reset", on="send", after=20_000, unit="bytes"))
-    outcome = await attempt(make("http"), AGAIN, text=f"{first} {second}")
+    sandbox.faults.add(
+        Fault(do="delay", seconds=0.3, on="send"),  # until it is its turn
+        Fault(do="reset", on="send", after=20_000, unit="bytes"),
+    )
+    outcome = await attempt(make("http"), AGAIN, text=f"{FIRST} {SECOND}")
     assert isinstance(outcome.error, APIError)
     assert not outcome.error.retryable
-    assert outcome.words[: len(first.split())] == first.split()
+    assert outcome.words[: len(FIRST.split())] == FIRST.split()
     assert [event.recoverable for event in outcome.events] == [False]
     assert len(sandbox.sessions) == 2
+
+
+@pytest.mark.parametrize("tries", [1, 2])
+async def test_half_of_a_sentence_that_nobody_heard_is_asked_for_again(
+    make: Make, sandbox: Sandbox, tries: int
+) -> None:
+    sandbox.faults.add(Fault(do="delay", seconds=0.5, on="send", after=3))
+    sandbox.faults.add(Fault(do="reset", on="send", after=20_000, unit="bytes"))
+    options = APIConnectOptions(max_retry=tries - 1, retry_interval=0.01, timeout=10.0)
+    outcome = await attempt(make("http"), options, text=f"{FIRST} {SECOND}")
+    assert (outcome.error is None) == (tries == 2)
+    assert [event.recoverable for event in outcome.events] == [tries == 2]
+    assert len(sandbox.sessions) == 1 + tries
+    if tries == 2:
+        assert outcome.words == f"{FIRST} {SECOND}".split()
+    else:  # what was received is heard
+        assert outcome.audio == b"".join(b"".join(s.sent_frames) for s in sandbox.sessions)
+
+
+@pytest.mark.parametrize("seconds", [1.8, None])
+async def test_a_sentence_asked_for_ahead_is_late_only_when_it_is_its_turn(
+    make: Make, sandbox: Sandbox, seconds: float | None
+) -> None:
+    # As a server does that speaks one at a time.
+    sandbox.faults.add(Fault(do="delay", seconds=0.4, on="send", count=5))
+    sandbox.faults.add(Fault(do="park", seconds=seconds))
+    options = APIConnectOptions(max_retry=0, timeout=1.2)
+    outcome = await attempt(make("http"), options, text=f"{FIRST} {SECOND}")
+    if seconds:
+        assert outcome.error is None
+        assert outcome.words == f"{FIRST} {SECOND}".split()
+    else:
+        assert isinstance(outcome.error, APITimeoutError)
+        assert outcome.words == FIRST.split()
 
 
 async def test_a_session_protocol_is_named_as_the_wrong_one(make: Make, sandbox: Sandbox) -> None:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import sys
+from collections.abc import AsyncIterator
 
 if sys.version_info >= (3, 11):
     from asyncio import Timeout, timeout
@@ -16,8 +19,31 @@ else:
         limit.update(until)
 
 
-__all__ = ["SLOWEST", "Timeout", "extend", "timeout"]
+__all__ = ["SLOWEST", "Timeout", "extend", "timeout", "timeout_from"]
 
 SLOWEST = 2**10
 """Bytes a second below which what still comes is as good as silence: speech takes 48 times that as it
 is spoken."""
+
+
+@contextlib.asynccontextmanager
+async def timeout_from(
+    due: asyncio.Future[None] | None, seconds: float | None
+) -> AsyncIterator[None]:
+    """Like ``timeout()``, counted from when ``due`` is done; from now on when it is None."""
+    if due is None or due.done() or seconds is None:
+        async with timeout(seconds):
+            yield
+        return
+    loop = asyncio.get_running_loop()
+    async with timeout(None) as limit:
+
+        def begin(_: object) -> None:
+            with contextlib.suppress(RuntimeError):  # it ended in the same turn of the loop
+                extend(limit, loop.time() + seconds)
+
+        due.add_done_callback(begin)
+        try:
+            yield
+        finally:
+            due.remove_done_callback(begin)

@@ -14,7 +14,7 @@ from livekit.agents import APIError, utils
 from . import errors
 from .cold_start import ColdStart
 from .credentials import ApiKey, AuthScheme
-from .deadlines import SLOWEST, timeout as deadline
+from .deadlines import SLOWEST, timeout_from
 from .endpoints import Endpoint
 from .handshake import Handshake, error_body
 from .websocket import WebSocket
@@ -190,6 +190,7 @@ class Transport:
         timeout: float,
         read_timeout: float | None = None,
         cold_start_timeout: float = 0.0,
+        due: asyncio.Future[None] | None = None,
     ) -> AsyncIterator[HTTPStream]:
         """Post JSON and hand out the answer as it streams in.
 
@@ -207,6 +208,8 @@ class Transport:
             cold_start_timeout: Seconds to wait for a deployment that is starting, all tries
                 together: while it says nothing, and while it refuses as not ready. 0 leaves
                 waiting to LiveKit's retries.
+            due: Done when the answer is needed, so that its silence until then is no fault; at
+                once when None.
 
         Raises:
             APIError: as the table in :mod:`.errors` has it, for any status but 2xx too.
@@ -215,13 +218,16 @@ class Transport:
         cold_start = ColdStart(what, cold_start_timeout)
         while True:
             began = time.monotonic()
+            if due is not None and due.done():
+                due = None
+            silence = max(read_timeout, cold_start.left)
             limits = aiohttp.ClientTimeout(
                 total=None,
                 connect=timeout,
                 sock_connect=timeout,
-                sock_read=max(read_timeout, cold_start.left),
+                sock_read=None if due else silence,
             )
-            response = await self._post(url, json, what, limits, cold_start)
+            response = await self._post(url, json, what, limits, cold_start, due, silence)
             try:
                 if 200 <= response.status < 300:
                     yield HTTPStream(
@@ -229,7 +235,8 @@ class Transport:
                         what=what,
                         key=self.api_key,
                         read_timeout=read_timeout,
-                        timed=not cold_start.seconds,
+                        timed=not cold_start.seconds and due is None,
+                        due=due,
                     )
                     return
                 body = await error_body(response, within=read_timeout)
@@ -258,17 +265,21 @@ class Transport:
         what: str,
         limits: aiohttp.ClientTimeout,
         cold_start: ColdStart,
+        due: asyncio.Future[None] | None,
+        silence: float,
     ) -> aiohttp.ClientResponse:
         failure: APIError
         if cold_start.seconds:
             cold_start.parked()
         try:
-            return await self.session.post(
-                url, json=json, headers=self._headers, timeout=limits, allow_redirects=False
-            )
+            async with timeout_from(due, silence if due else None):
+                return await self.session.post(
+                    url, json=json, headers=self._headers, timeout=limits, allow_redirects=False
+                )
         except Exception as e:
             failure = errors.from_exception(e, what=what, key=self.api_key)
-            if cold_start.seconds and isinstance(e, aiohttp.SocketTimeoutError):
+            connecting = isinstance(e, aiohttp.ConnectionTimeoutError)
+            if cold_start.seconds and isinstance(e, asyncio.TimeoutError) and not connecting:
                 failure = errors.not_started(what, cold_start.seconds)
         finally:
             cold_start.answered()
@@ -307,6 +318,7 @@ class HTTPStream:
         key: ApiKey,
         read_timeout: float,
         timed: bool = False,
+        due: asyncio.Future[None] | None = None,
     ) -> None:
         """Wrap a response; see :meth:`Transport.post`.
 
@@ -317,7 +329,9 @@ class HTTPStream:
             read_timeout: Seconds between any two parts of the body, and by which it may fall
                 behind.
             timed: Whether the response itself sees to the time between two parts.
+            due: Done when the body is needed; until then it may take its time.
         """
+        self._due = due
         self._patience = read_timeout
         self._read_timeout = None if timed else read_timeout
         self._response = response
@@ -337,10 +351,13 @@ class HTTPStream:
         start, received = time.monotonic(), 0
         try:
             while True:
-                async with deadline(self._read_timeout):
+                async with timeout_from(self._due, self._read_timeout):
+                    early = self._due is not None and not self._due.done()
                     chunk = await self._response.content.readany()
                 if not chunk:
                     return
+                if early:
+                    start, received = time.monotonic(), 0
                 received += len(chunk)
                 if time.monotonic() - start > self._patience + received / SLOWEST:
                     raise errors.timed_out(

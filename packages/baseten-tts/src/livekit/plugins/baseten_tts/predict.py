@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from livekit.plugins.baseten_common import Endpoint, Transport
@@ -44,12 +45,20 @@ class Synthesis:
         self._spares = spares
         self._cold_start = cold_start
 
-    async def speak(self, text: str, play: Callable[[Audio], None]) -> None:
+    async def speak(
+        self,
+        text: str,
+        play: Callable[[Audio], None],
+        *,
+        due: asyncio.Future[None] | None = None,
+    ) -> None:
         """Speak a text. Cancelling hangs up on the server.
 
         Args:
             text: What to say.
             play: Takes the speech in the step that reads it.
+            due: Done when the speech is needed; a server that is busy with what comes before it
+                may be silent until then. At once when None.
 
         Raises:
             APIError: the speech isn't complete.
@@ -62,6 +71,7 @@ class Synthesis:
                 what=WHAT,
                 timeout=self._limit,
                 cold_start_timeout=self._cold_start,
+                due=due,
             ) as answer:
                 self._started(answer.request_id)
                 self._spares.warm()

@@ -76,11 +76,14 @@ class SentenceSpeech:
                         continue
                     await places.acquire()
                     if last:
-                        # The first audio isn't made to wait for the second sentence's.
+                        # The first audio isn't made to wait for the second sentence's, nor is
+                        # one that is sent again.
                         await last.begun.wait()
                         await asyncio.sleep(_AFTER_SOUND)
                     self._started()
-                    last = _Request(self._synthesis, text.strip(), caption=unspoken)
+                    last = _Request(
+                        self._synthesis, text.strip(), caption=unspoken, ahead=bool(sent)
+                    )
                     unspoken = ""
                     sent.append(last)
                     requests.put_nowait(last)
@@ -90,7 +93,8 @@ class SentenceSpeech:
         sending = asyncio.create_task(send(), name="baseten.tts.requests")
         try:
             while (request := await requests.get()) is not None:
-                await self._play(request, playback, sent)
+                await self._play(request, playback)
+                sent.remove(request)
                 places.release()
             await sending
             if unspoken:
@@ -99,61 +103,76 @@ class SentenceSpeech:
         finally:
             await aio.cancel_and_wait(sending, *(request.task for request in sent))
 
-    async def _play(self, request: _Request, playback: Playback, sent: list[_Request]) -> None:
+    async def _play(self, request: _Request, playback: Playback) -> None:
         playback.begin_piece()
         playback.caption(Spoken(request.caption, 0.0))
         for attempt in range(self._conn_options.max_retry + 1):
+            last_try = attempt == self._conn_options.max_retry
             try:
-                await request.play(playback.play)
-                sent.remove(request)
+                await request.play(playback.play, last_try=last_try)
                 return
             except APIError as e:
                 # Before any sound LiveKit retries the whole; after a part of this sentence nobody
                 # may. In between, saying this sentence again repeats nothing.
-                last_try = attempt == self._conn_options.max_retry
                 if not playback.begun or request.heard or not e.retryable or last_try:
                     raise
                 self._failed(e)
                 await asyncio.sleep(self._conn_options._interval_for_retry(attempt))
-                sent.remove(request)
-                request = _Request(self._synthesis, request.text, caption=request.caption)
-                sent.append(request)
+                request.send()
 
 
 class _Request:
-    def __init__(self, synthesis: Synthesis, text: str, *, caption: str) -> None:
-        self.text = text
+    def __init__(self, synthesis: Synthesis, text: str, *, caption: str, ahead: bool) -> None:
         self.caption = caption
         self.heard = False
         self.begun = asyncio.Event()
-        self._ahead: list[Audio] = []
-        self._take: Callable[[Audio], None] = self._ahead.append
-        self._error: Exception | None = None
-        self.task = asyncio.create_task(self._fetch(synthesis), name="baseten.tts.request")
+        self._synthesis = synthesis
+        self._text = text
+        self._turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if not ahead:
+            self._turn.set_result(None)
+        self.send()
 
-    async def play(self, take: Callable[[Audio], None]) -> None:
+    def send(self) -> None:
+        """Send it, or send it again."""
+        self._ahead: list[Audio] = []
+        self._take: Callable[[Audio], None] | None = None
+        self._error: Exception | None = None
+        self.task = asyncio.create_task(self._fetch(), name="baseten.tts.request")
+
+    async def play(self, take: Callable[[Audio], None], *, last_try: bool) -> None:
         """Hand on what has come, and the rest in the step that reads it.
+
+        What broke off before its turn isn't handed on, so that it can be sent again; unless it
+        won't be.
 
         Raises:
             APIError: the speech isn't complete.
         """
-        for audio in self._ahead:
-            take(audio)
+        if not self._turn.done():
+            self._turn.set_result(None)
+        error = self._error
+        if last_try or not (isinstance(error, APIError) and error.retryable):
+            self._take = take
+            for audio in self._ahead:
+                self._hear(audio)
         self._ahead.clear()
-        self._take = take
         await asyncio.wait([self.task])
         if self._error is not None:
             raise self._error
 
-    async def _fetch(self, synthesis: Synthesis) -> None:
+    async def _fetch(self) -> None:
         try:
-            await synthesis.speak(self.text, self._hear)
+            await self._synthesis.speak(self._text, self._hear, due=self._turn)
         except Exception as e:
             self._error = e  # raised where the audio is waited for
-        finally:
+        else:
             self.begun.set()
 
     def _hear(self, audio: Audio) -> None:
-        self.heard = True
-        self._take(audio)
+        if self._take is None:
+            self._ahead.append(audio)
+        else:
+            self.heard = True
+            self._take(audio)
         self.begun.set()
