@@ -40,9 +40,19 @@ def test_pcm16_passes_unchanged_however_it_is_cut(piece: int) -> None:
     assert read(file, piece=piece) == (SAMPLES.tobytes(), 16000)
 
 
-@pytest.mark.parametrize("length", [0, 0xFFFFFFFF])
+@pytest.mark.parametrize("length", [0, 2 * 10**9, 0x7FFFF000, 0x7FFFFFFF - 36, 0xFFFFFFFF])
 def test_an_unknown_length_means_to_the_end(length: int) -> None:
     assert read(wav(SAMPLES.tobytes(), length=length))[0] == SAMPLES.tobytes()
+
+
+@pytest.mark.parametrize("piece", [1, 3, 7, 1 << 30])
+def test_all_files_in_a_row_are_read(piece: int) -> None:
+    part = wav(SAMPLES.tobytes(), rate=16000)
+    assert read(3 * part, piece=piece) == (3 * SAMPLES.tobytes(), 16000)
+    with pytest.raises(WavError, match="breaks off"):
+        read(part + part[:-2], piece=piece)
+    with pytest.raises(WavError, match="8000 Hz after 16000 Hz"):
+        read(part + wav(SAMPLES.tobytes(), rate=8000), piece=piece)
 
 
 def test_other_formats_become_16_bit_mono() -> None:

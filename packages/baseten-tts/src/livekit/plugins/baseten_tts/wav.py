@@ -10,7 +10,7 @@ import numpy.typing as npt
 __all__ = ["WavError", "WavReader"]
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
-_UNKNOWN_LENGTH = (0, 0x7FFFFFFF, 0xFFFFFFFF)
+_LONGEST = 3600  # seconds; who streams doesn't know the length, and writes 0 or one beyond any
 _MAX_HEADER = 1 << 20
 
 
@@ -19,7 +19,7 @@ class WavError(ValueError):
 
 
 class WavReader:
-    """Turns the bytes of a WAV file into 16-bit mono samples.
+    """Turns the bytes of a WAV file, or of several in a row, into 16-bit mono samples.
 
     Attributes:
         sample_rate: In Hz; 0 until the header has been read.
@@ -31,6 +31,7 @@ class WavReader:
         self._buffer = bytearray()
         self._left: int | None = None  # bytes of samples to come; None before they begin
         self._endless = False
+        self._over = False
         self._format = (0, 0, 0)  # tag, channels, bits
 
     def feed(self, data: bytes) -> bytes:
@@ -40,20 +41,14 @@ class WavReader:
             WavError: the header is wrong, or the sample format isn't known.
         """
         self._buffer += data
-        while self._left is None:
-            if not self._read_chunk():
-                return b""
-        _, channels, bits = self._format
-        size = channels * bits // 8
-        length = min(len(self._buffer), self._left)
-        length -= length % size
-        if not self._endless:
-            self._left -= length
-        samples = bytes(self._buffer[:length])
-        del self._buffer[:length]
-        if self._left == 0:
-            self._buffer.clear()  # what follows the samples is tags
-        return _to_mono16(samples, self._format)
+        samples = b""
+        while True:
+            while self._left is None:
+                if not self._read_chunk():
+                    return samples
+            samples += self._read_samples()
+            if self._left or not self._another_file():
+                return samples
 
     def end(self) -> None:
         """Check that the file is whole.
@@ -64,9 +59,33 @@ class WavReader:
         if self._left is None or (self._left and not self._endless):
             raise WavError("the WAV file breaks off")
 
+    def _read_samples(self) -> bytes:
+        assert self._left is not None
+        _, channels, bits = self._format
+        size = channels * bits // 8
+        length = min(len(self._buffer), self._left)
+        length -= length % size
+        if not self._endless:
+            self._left -= length
+        samples = bytes(self._buffer[:length])
+        del self._buffer[:length]
+        return _to_mono16(samples, self._format)
+
+    def _another_file(self) -> bool:
+        """Whether one follows, as when each sentence is one; anything else is tags."""
+        start = bytes(self._buffer[:4])
+        if start == b"RIFF" and not self._over:
+            self._left = None
+            self._format = (0, 0, 0)
+            return True
+        if self._over or not b"RIFF".startswith(start):
+            self._over = True
+            self._buffer.clear()
+        return False
+
     def _read_chunk(self) -> bool:
         buffer = self._buffer
-        if not self.sample_rate and not self._format[0]:
+        if not self._format[0]:
             if len(buffer) < 12:
                 return False
             if buffer[:4] != b"RIFF" or buffer[8:12] != b"WAVE":
@@ -77,9 +96,11 @@ class WavReader:
             return False
         name, length = bytes(buffer[:4]), struct.unpack_from("<I", buffer, 4)[0]
         if name == b"data":
-            if not self.sample_rate:
+            _, channels, bits = self._format
+            if not channels:
                 raise WavError("the WAV header lacks its format")
-            self._endless = length in _UNKNOWN_LENGTH or length > 0xFFFFFF00
+            longest = _LONGEST * self.sample_rate * channels * bits // 8
+            self._endless = not 0 < length <= longest
             self._left = 1 << 62 if self._endless else length
             del buffer[:8]
             return True
@@ -104,6 +125,8 @@ class WavReader:
             raise WavError(f"WAV samples of format {tag} with {bits} bits aren't known")
         if not 1 <= channels <= 32 or not 4000 <= rate <= 384000:
             raise WavError(f"a WAV file of {channels} channels at {rate} Hz can't be played")
+        if self.sample_rate not in (0, rate):
+            raise WavError(f"the WAV file goes on at {rate} Hz after {self.sample_rate} Hz")
         self.sample_rate = rate
         self._format = (tag, channels, bits)
 
