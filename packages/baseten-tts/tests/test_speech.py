@@ -319,6 +319,45 @@ async def test_a_tokenizer_can_be_passed(make: Make, listen: Listen, sandbox: Sa
     assert prompts == ["One.", "Two.", "Three."]
 
 
+async def test_others_run_while_a_long_text_is_cut_up(make: Make, sandbox: Sandbox) -> None:
+    turns = 0
+    pushed: list[tuple[int, str]] = []
+
+    class Watched(tokenize.basic.SentenceTokenizer):
+        def stream(self, *, language: str | None = None) -> tokenize.SentenceStream:
+            stream = super().stream(language=language)
+            push = stream.push_text
+            stream.push_text = lambda text: (pushed.append((turns, text)), push(text))  # type: ignore
+            return stream
+
+    sandbox.faults.add(Fault(do="park"))
+    text = "This is one sentence of very many. " * 600
+    async with make("http", tokenizer=Watched()).stream() as stream:
+        stream.push_text(text)
+        stream.end_input()
+        async with timeout(20):
+            while sum(len(part) for _, part in pushed) < len(text):
+                turns += 1
+                await asyncio.sleep(0)
+    assert "".join(part for _, part in pushed) == text
+    assert pushed[-1][0] - pushed[0][0] >= 20
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@BOTH
+async def test_a_lone_surrogate_is_left_out(
+    make: Make, listen: Listen, over: str, whole: bool
+) -> None:
+    tts = make(over)
+    text = "one \ud83d two \ud83d"
+    if whole:
+        frame = await tts.synthesize(text).collect()
+        assert heard(bytes(frame.data)) == ["one", "two"]
+    else:
+        assert await listen(tts, text, "\ude00.") == ["one", "two", "."]
+    assert await listen(tts, "\ud83d") == []
+
+
 async def test_it_works_under_the_framework_adapters(make: Make, listen: Listen) -> None:
     inner = make("http")
     assert await listen(agents_tts.StreamAdapter(tts=inner), TEXT) == TEXT.split()

@@ -7,7 +7,7 @@ from livekit.agents import APIConnectOptions, APIError, tts, utils
 from .lines import Line
 from .playback import Playback
 from .script import Script
-from .words import speakable
+from .words import encodable, speakable
 
 if TYPE_CHECKING:
     from .tts import TTS
@@ -59,5 +59,5 @@ class ChunkedStream(tts.ChunkedStream):
         synthesis = self._baseten._synthesis(
             self._opts, limit=self._conn_options.timeout, started=playback.note_request
         )
-        await synthesis.speak(self._input_text, playback.play)
+        await synthesis.speak(encodable(self._input_text), playback.play)
         playback.finish()

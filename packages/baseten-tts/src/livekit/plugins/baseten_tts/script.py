@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from livekit.plugins.baseten_common import timeout as deadline
 
-from .words import speakable
+from .words import encodable, speakable
 
 __all__ = ["Script"]
 
@@ -19,12 +19,14 @@ class Script:
     Attributes:
         ended: Whether there is no more text.
         speakable: Whether there is anything to say.
+        blank: Whether no text but white space has come.
     """
 
     def __init__(self, text: str | None = None) -> None:
         """Start empty, or with the whole text."""
         self.ended = False
         self.speakable = False
+        self.blank = True
         self._parts: list[str] = []
         self._changed = asyncio.Event()
         if text is not None:
@@ -33,6 +35,8 @@ class Script:
 
     def add(self, text: str) -> None:
         """More text."""
+        self.blank = self.blank and not text.strip()
+        text = encodable(text)
         self._parts.append(text)
         self.speakable = self.speakable or speakable(text)
         self._changed.set()
@@ -41,11 +45,6 @@ class Script:
         """That there is no more text."""
         self.ended = True
         self._changed.set()
-
-    @property
-    def blank(self) -> bool:
-        """Whether no text but white space has come."""
-        return not any(part.strip() for part in self._parts)
 
     def after(self, read: int) -> list[str]:
         """The pieces that have come, without so many of the first."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SynthesizeStream"]
 
+_PORTION = 1000  # characters
+
 
 class SynthesizeStream(tts.SynthesizeStream):
     """One utterance whose text comes in pieces; see :meth:`.TTS.stream`.
@@ -144,7 +146,11 @@ class SynthesizeStream(tts.SynthesizeStream):
 async def _feed(script: Script, sentences: tokenize.SentenceStream) -> None:
     try:
         async for part in script.parts():
-            sentences.push_text(part)
+            # For each sentence a tokenizer reads all of the rest again, and lets nobody else run.
+            for at in range(0, len(part), _PORTION):
+                if at:
+                    await asyncio.sleep(0)
+                sentences.push_text(part[at : at + _PORTION])
     finally:
         sentences.end_input()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-__all__ = ["WordStream", "joint", "speakable", "spoken_units"]
+__all__ = ["WordStream", "encodable", "joint", "speakable", "spoken_units"]
 
 _CLAUSE_ENDS = frozenset("。、，！？；：")  # the full-width forms, which only such scripts use
 _SPOKEN_SIGNS = frozenset("%&@#")
@@ -42,6 +42,11 @@ def speakable(text: str) -> bool:
         ch.isalnum() or ch in _SPOKEN_SIGNS or unicodedata.category(ch) in ("Sc", "Sm")
         for ch in text
     )
+
+
+def encodable(text: str) -> str:
+    """The text without lone surrogates, which neither a tokenizer nor a server can take."""
+    return text if text.isascii() else text.encode("utf-8", "ignore").decode()
 
 
 def joint(before: str, after: str) -> str:
@@ -96,8 +101,7 @@ class WordStream:
 
     def end(self) -> list[str]:
         """The word that was still open, if any."""
-        # A lone surrogate can't be sent as UTF-8.
-        word = self._word.encode("utf-8", "ignore").decode()
+        word = encodable(self._word)
         self._word, self._run = "", 0
         return [word] if word else []
 
