@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import aiohttp
 import pytest
 
 from livekit.agents import APIConnectOptions, APIError
@@ -47,6 +48,15 @@ async def test_a_half_open_connection_is_an_error_in_time(
     words, error = await asyncio.wait_for(attempt(make(over, warm_sockets=0), HASTY), 30)
     assert isinstance(error, APIError)
     assert len(words) < len(WORDS)
+
+
+async def test_a_session_that_raises_for_a_status_changes_nothing(
+    make: Make, sandbox: Sandbox
+) -> None:
+    sandbox.faults.add(Fault(do="status", status=400, body={"error": "the very words"}))
+    async with aiohttp.ClientSession(raise_for_status=True) as session:
+        _, error = await attempt(make("http", http_session=session), AGAIN)
+    assert "the very words" in str(error)
 
 
 @pytest.mark.parametrize("do", ["duplicate", "swap"])

@@ -274,7 +274,12 @@ class Transport:
         try:
             async with timeout_from(due, silence if due else None):
                 return await self.session.post(
-                    url, json=json, headers=self._headers, timeout=limits, allow_redirects=False
+                    url,
+                    json=json,
+                    headers=self._headers,
+                    timeout=limits,
+                    allow_redirects=False,
+                    raise_for_status=False,
                 )
         except Exception as e:
             failure = errors.from_exception(e, what=what, key=self.api_key)
