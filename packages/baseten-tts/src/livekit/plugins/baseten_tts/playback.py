@@ -71,6 +71,10 @@ class Playback:
         self._odd = b""
         self._piece_start = self._samples / self._rate
 
+    def end_piece(self) -> None:
+        """That the piece is complete, so nothing of it waits for the next."""
+        self._drain()
+
     def play(self, audio: Audio) -> None:
         """Audio of any rate; a sample cut in two is put together."""
         if audio.sample_rate != self._input_rate:

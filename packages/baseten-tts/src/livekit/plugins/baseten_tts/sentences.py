@@ -21,9 +21,13 @@ _AHEAD = 2  # requests at a time: the one that is heard and the next
 
 
 @functools.cache
-def default_tokenizer() -> tokenize.SentenceTokenizer:
-    """LiveKit's own, which keeps spaces as they are."""
-    tokenizer = tokenize.blingfire.SentenceTokenizer(retain_format=True)
+def default_tokenizer(*, retain_format: bool) -> tokenize.SentenceTokenizer:
+    """LiveKit's own.
+
+    Args:
+        retain_format: Keep spaces as they are. A pacer puts its own between sentences.
+    """
+    tokenizer = tokenize.blingfire.SentenceTokenizer(retain_format=retain_format)
     tokenizer.tokenize("It loads its rules.")  # that takes milliseconds: not when a text waits
     return tokenizer
 
@@ -110,6 +114,7 @@ class SentenceSpeech:
             last_try = attempt == self._conn_options.max_retry
             try:
                 await request.play(playback.play, last_try=last_try)
+                playback.end_piece()
                 return
             except APIError as e:
                 # Before any sound LiveKit retries the whole; after a part of this sentence nobody

@@ -208,7 +208,7 @@ class TTS(tts.TTS):
         self._pacer = tts.SentenceStreamPacer() if text_pacing is True else text_pacing or None
         self._tokenizer = tokenizer if is_given(tokenizer) else None
         if self._tokenizer is None and (self._pacer or not over_websocket):
-            self._tokenizer = default_tokenizer()
+            self._tokenizer = default_tokenizer(retain_format=self._pacer is None)
         self._config = SessionConfig(dialect, options)
         self._streams: weakref.WeakSet[tts.SynthesizeStream | tts.ChunkedStream] = weakref.WeakSet()
         # None of what follows refers to this object, which sessions drop without closing it.
