@@ -190,6 +190,15 @@ async def test_options_change_with_the_next_utterance(
     assert (second["voice"], second["buffer_size"]) == ("leo", 5)
 
 
+def test_a_mapping_of_options_is_copied_and_can_be_taken_back() -> None:
+    tts = TTS(api_key="k", model="generic", model_id="abcd")
+    tts.update_options(extra_body=(body := {"speed": 1}))
+    body["speed"] = 2
+    assert tts._opts.extra_body == {"speed": 1}
+    tts.update_options(extra_body=None)  # type: ignore[arg-type]
+    assert tts._opts.extra_body == {}
+
+
 def test_bad_options_are_refused_at_once() -> None:
     tts = TTS(api_key="k", model_id="abcd")
     for bad in (

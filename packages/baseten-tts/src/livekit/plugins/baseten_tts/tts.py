@@ -290,6 +290,8 @@ class TTS(tts.TTS):
             for name, value in locals().items()
             if name not in ("self",) and is_given(value)
         }
+        for name in {"extra_config", "extra_body"} & given.keys():
+            given[name] = dict(given[name] or {})  # a copy, as in the constructor
         options = dataclasses.replace(self._opts, **given)
         checks.check(self._model, self._dialect, options)
         checks.warn_of_ignored(self._model, self._dialect, options, only=given)
