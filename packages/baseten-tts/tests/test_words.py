@@ -83,6 +83,8 @@ def test_what_can_be_said() -> None:
     assert speakable("%")
     assert speakable("€")
     assert not speakable(" … — “” \n")
+    assert speakable("+")
     assert not speakable("🙂")
+    assert not speakable("↔️ ◾ ▶️")
     assert spoken_units("—") == 0
     assert spoken_units("supercalifragilistic") == 1

@@ -12,6 +12,7 @@ _SPOKEN_SIGNS = frozenset("%&@#")
 # repetition, Thai and Lao vowels. And vowels that are written before the letter that they follow.
 _LEANING_BACK = frozenset("ぁぃぅぇぉっゃゅょゎんゝゞァィゥェォッャュョヮヵヶンーヽヾะาำๅๆະາຳໆ")
 _LEANING_ON = frozenset("เแโใไເແໂໃໄ")
+_SHAPES = frozenset("↔◻◼◽◾")  # emoji, which Unicode counts among the signs of mathematics
 
 # Scripts that put no spaces between words, with the longest run to leave in one piece. Han and
 # kana syllables are long in time; in Thai and its neighbours a cut can fall inside a word, so
@@ -39,7 +40,9 @@ def _longest_run(ch: str) -> int:
 def speakable(text: str) -> bool:
     """Whether there is anything in the text that a voice can say."""
     return any(
-        ch.isalnum() or ch in _SPOKEN_SIGNS or unicodedata.category(ch) in ("Sc", "Sm")
+        ch.isalnum()
+        or ch in _SPOKEN_SIGNS
+        or (unicodedata.category(ch) in ("Sc", "Sm") and ch not in _SHAPES)
         for ch in text
     )
 
