@@ -167,6 +167,8 @@ async def test_half_an_utterance_is_an_error_and_is_not_said_again(
     assert [event.recoverable for event in outcome.events] == [False]
     assert len(sandbox.sessions) == 1
     assert outcome.audio  # what was received was handed out
+    request_id = sandbox.sessions[0].request_id
+    assert request_id in (getattr(outcome.error, "request_id", None) or str(outcome.error))
     if over == "websocket":
         assert len(outcome.audio) == 3 * 4096
 

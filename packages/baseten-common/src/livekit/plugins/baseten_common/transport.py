@@ -340,12 +340,12 @@ class HTTPStream:
         self._patience = read_timeout
         self._read_timeout = None if timed else read_timeout
         self._response = response
-        self._what = what
+        self.request_id = request_id = errors.request_id(response.headers)
+        self._what = f"{what} (request {request_id})" if request_id else what
         self._key = key
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
         self.content_type = response.content_type
-        self.request_id = errors.request_id(response.headers)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives, in pieces of any size.
