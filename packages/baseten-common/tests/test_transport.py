@@ -263,9 +263,10 @@ async def test_nobody_listening(session: aiohttp.ClientSession) -> None:
                 pass
 
 
+@pytest.mark.parametrize("raises", [False, True])
 @pytest.mark.parametrize("status", [400, 404])
 async def test_a_chain_falls_back_to_run_remote_once_and_remembers(
-    status: int, start: Start, session: aiohttp.ClientSession
+    status: int, raises: bool, start: Start
 ) -> None:
     tried: list[str] = []
 
@@ -278,9 +279,10 @@ async def test_a_chain_falls_back_to_run_remote_once_and_remembers(
     app = web.Application()
     app.router.add_get("/chain-abc1/environments/production/{route}", count)
     chain = endpoint(await start(app), path="/chain-abc1/environments/production")
-    shared = transport(session)
-    for _ in range(2):
-        await (await shared.connect(chain, what="x", timeout=5)).close()
+    async with aiohttp.ClientSession(raise_for_status=raises) as session:
+        shared = transport(session)
+        for _ in range(2):
+            await (await shared.connect(chain, what="x", timeout=5)).close()
     assert tried == ["websocket", "run_remote", "run_remote"]
 
 

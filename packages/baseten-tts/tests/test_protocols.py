@@ -342,6 +342,12 @@ def test_any_body_ends_in_one_verdict(
                      }).encode(), "text/plain", 44100),
         (json.dumps({"base64": base64.b64encode(wav(SAMPLES.tobytes())).decode()}).encode(),
          "", 24000),
+        (json.dumps({"audio": base64.b64encode(SAMPLES.tobytes()).decode(), "sample_rate": "22050",
+                     }).encode(), "", 22050),
+        (json.dumps({"audio": base64.b64encode(SAMPLES.tobytes()).decode(), "sample_rate": 8e3,
+                     }).encode(), "", 8000),
+        (json.dumps({"audio": base64.b64encode(SAMPLES.tobytes()).decode(), "sample_rate": "no",
+                     }).encode(), "", 16000),
     ],
 )  # fmt: skip
 def test_a_body_is_known_by_its_bytes(
@@ -413,6 +419,13 @@ def test_wav_within_json_isnt_whole_before_the_end(document: str, words: str) ->
     assert words in f"{verdict.reason} {verdict.payload}"
 
 
+def test_samples_may_begin_as_a_frame_of_mpeg_does() -> None:
+    data = b"\xff\xfb\xf0\xfb" + LONG
+    *audio, verdict = body_of(data, "")
+    assert verdict == Finished()
+    assert b"".join(part.data for part in audio if isinstance(part, Audio)) == data
+
+
 @pytest.mark.parametrize(
     ("data", "content_type", "words"),
     [
@@ -422,7 +435,12 @@ def test_wav_within_json_isnt_whole_before_the_end(document: str, words: str) ->
         (b"<html>gateway</html>", "text/html", "gateway"),
         (b"Error: something", "audio/wav", "something"),
         (b"ID3" + bytes(20), "audio/wav", "MP3"),
-        (b"\xff\xf1" + bytes(20), "audio/aac", "audio/aac"),
+        (b"\xff\xfa\x90" + bytes(20), "", "MP3"),
+        (b"\xff\xf1\x50\x80" + bytes(20), "", "AAC"),
+        (bytes(3) + b"\x20ftypM4A " + bytes(20), "", "MP4"),
+        (b"\x1aE\xdf\xa3" + bytes(20), "", "WebM"),
+        (b"RF64" + bytes(20), "audio/wav", "RF64"),
+        (bytes(20), "audio/aac", "audio/aac"),
         (wav(SAMPLES.tobytes())[:-2], "audio/wav", "breaks off"),
         (wav(SAMPLES.tobytes(), tag=7, bits=8), "audio/wav", "aren't known"),
     ],

@@ -161,7 +161,7 @@ class Transport:
                 failure = errors.not_started(f"{what}: connecting", cold_start.seconds)
         except Exception as e:
             failure = errors.from_exception(e, what=what, body=handshake.body, key=self.api_key)
-            if isinstance(e, aiohttp.WSServerHandshakeError):
+            if isinstance(e, aiohttp.ClientResponseError):
                 parked = time.perf_counter() - start > timeout
                 starting = errors.is_cold_start(e.status, handshake.body, parked=parked)
                 return _Refused(e.status, starting, failure)

@@ -22,8 +22,21 @@ __all__ = ["AudioBody", "GenericPredict", "endless", "judge"]
 
 _AUDIO_KEYS = ("audio", "base64", "output", "audio_base64", "audio_b64", "audio_content", "data")
 _RATE_KEYS = ("sample_rate", "sampling_rate")
-_CODECS = {b"ID3": "MP3", b"OggS": "Ogg", b"fLaC": "FLAC", b"\xff\xfb": "MP3", b"\xff\xf3": "MP3"}
-_CODEC_TYPES = ("audio/mpeg", "audio/mp3", "audio/ogg", "audio/opus", "audio/flac", "audio/aac")
+# How files begin that aren't decoded. A frame of MPEG starts with 12 bits that samples may have too,
+# so the rest of its head has to make sense.
+_CODECS = {
+    "MP3": rb"ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb][\x10-\xeb]",
+    "AAC": rb"\xff[\xf1\xf9][\x40-\x73]|ADIF",
+    "MP4": rb"....ftyp",
+    "Ogg": rb"OggS",
+    "FLAC": rb"fLaC",
+    "WebM": rb"\x1aE\xdf\xa3",
+    "RF64": rb"RF64",
+}
+_CODEC_TYPES = frozenset(
+    f"audio/{name}"
+    for name in ["mpeg", "mp3", "ogg", "opus", "flac", "aac", "webm", "mp4", "m4a", "x-m4a"]
+)
 _MAX_JSON = 64 * 2**20
 _SNIFF = 12
 # How a document begins whose audio can be read before its end: with members that are neither audio
@@ -138,8 +151,9 @@ class AudioBody:
         if len(self._held) < _SNIFF:
             return []
         head = bytes(self._held)
-        if self._type in _CODEC_TYPES or any(head.startswith(magic) for magic in _CODECS):
-            kind = next((name for m, name in _CODECS.items() if head.startswith(m)), self._type)
+        kind = next((name for name, start in _CODECS.items() if re.match(start, head, re.S)), None)
+        if kind or self._type in _CODEC_TYPES:
+            kind = kind or self._type
             return [Failed(f"the model sends {kind}: have it send WAV or PCM", mismatch=True)]
         if _is_text(head):
             self._read, self._guessed = self._hold, True
@@ -221,8 +235,8 @@ class AudioBody:
         for part in (document, *(v for v in document.values() if isinstance(v, dict))):
             for key in keys:
                 if isinstance(part.get(key), str) and part[key]:
-                    rate = next((part[k] for k in _RATE_KEYS if _is_rate(part.get(k))), self._rate)
-                    return self._decoded(part[key], rate)
+                    rates = (_rate_of(part.get(name)) for name in _RATE_KEYS)
+                    return self._decoded(part[key], next(filter(None, rates), self._rate))
         known = ", ".join(_AUDIO_KEYS)
         return [Failed(f"the answer holds no audio under any of {known}", mismatch=True)]
 
@@ -233,7 +247,7 @@ class AudioBody:
             rest = text[self._at - self._from :]
             data = base64.b64decode("".join(rest.split()), validate=True)
         except (binascii.Error, ValueError):
-            return [Failed(payload=text[:200])]  # an error told under the audio's key
+            return [Failed(payload=text)]  # an error told under the audio's key
         if self._wav is not None:
             return self._wave(data)
         self._held.clear()
@@ -248,8 +262,13 @@ class AudioBody:
         return events
 
 
-def _is_rate(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 4000 <= value <= 384000
+def _rate_of(value: object) -> int:
+    """A sample rate in Hz; 0 when the value is none."""
+    try:
+        rate = int(value) if isinstance(value, (str, int, float)) else 0
+    except (ValueError, OverflowError):
+        return 0
+    return rate if 4000 <= rate <= 384000 else 0
 
 
 def _is_wav(data: bytes) -> bool:
