@@ -40,6 +40,34 @@ async def test_the_first_utterance_is_as_warm_as_any(
     assert len(sandbox.sessions) == 4
 
 
+async def test_over_http_metrics_tell_a_connection_that_was_open(
+    make: Make, listen: Listen, sandbox: Sandbox
+) -> None:
+    told: asyncio.Queue[tuple[bool, bool]] = asyncio.Queue()
+
+    def hear(tts: TTS) -> None:
+        tts.on(
+            "metrics_collected",
+            lambda m: told.put_nowait((m.connection_reused, m.acquire_time > 0)),
+        )
+
+    async with timeout(30), aiohttp.ClientSession() as session:
+        cold = make("http", http_session=session, warm_lifetime=0)
+        hear(cold)
+        await cold.synthesize("hello", conn_options=ONCE).collect()
+        assert await told.get() == (False, True)
+    async with timeout(30), aiohttp.ClientSession() as session:
+        warm = make("http", http_session=session)
+        hear(warm)
+        warm.prewarm()
+        await is_stocked(session, 4)
+        await listen(warm, SENTENCES, conn_options=ONCE)
+        assert await told.get() == (True, True)
+        await is_stocked(session, 4)
+        await warm.synthesize("hello", conn_options=ONCE).collect()
+        assert await told.get() == (True, True)
+
+
 async def test_without_warm_sockets_none_is_left(
     make: Make, listen: Listen, sandbox: Sandbox
 ) -> None:

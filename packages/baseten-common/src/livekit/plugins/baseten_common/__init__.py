@@ -4,9 +4,10 @@ from . import errors
 from .credentials import ApiKey, AuthScheme
 from .deadlines import SLOWEST, timeout
 from .endpoints import Endpoint
+from .http_stream import HTTPStream
 from .log import logger
 from .registration import register_plugin
-from .transport import HTTPStream, Transport
+from .transport import Transport
 from .version import __version__
 from .websocket import Closed, WebSocket
 

@@ -12,14 +12,16 @@ import aiohttp
 from livekit.agents import APIError, utils
 
 from . import errors
+from .acquisition import Acquisition
 from .cold_start import ColdStart
 from .credentials import ApiKey, AuthScheme
-from .deadlines import SLOWEST, timeout_from
+from .deadlines import timeout_from
 from .endpoints import Endpoint
 from .handshake import Handshake, error_body
+from .http_stream import HTTPStream
 from .websocket import WebSocket
 
-__all__ = ["HTTPStream", "Transport"]
+__all__ = ["Transport"]
 
 _MAX_MESSAGE = 16 * 2**20
 _COLD_START_PAUSE = 1.0
@@ -227,7 +229,10 @@ class Transport:
                 sock_connect=timeout,
                 sock_read=None if due else silence,
             )
-            response = await self._post(url, json, what, limits, cold_start, due, silence)
+            connection = Acquisition(self.session)
+            response = await self._post(
+                url, json, what, limits, cold_start, due, silence, connection
+            )
             try:
                 if 200 <= response.status < 300:
                     yield HTTPStream(
@@ -237,6 +242,7 @@ class Transport:
                         read_timeout=read_timeout,
                         timed=not cold_start.seconds and due is None,
                         due=due,
+                        connection=connection,
                     )
                     return
                 body = await error_body(response, within=read_timeout)
@@ -267,6 +273,7 @@ class Transport:
         cold_start: ColdStart,
         due: asyncio.Future[None] | None,
         silence: float,
+        connection: Acquisition,
     ) -> aiohttp.ClientResponse:
         failure: APIError
         if cold_start.seconds:
@@ -280,6 +287,7 @@ class Transport:
                     timeout=limits,
                     allow_redirects=False,
                     raise_for_status=False,
+                    trace_request_ctx=connection,
                 )
         except Exception as e:
             failure = errors.from_exception(e, what=what, key=self.api_key)
@@ -303,92 +311,6 @@ class Transport:
         url = endpoint.route("wake")
         async with self.post(url, json={}, what="waking the deployment", timeout=timeout):
             pass
-
-
-class HTTPStream:
-    """A successful answer whose body is still coming in.
-
-    Attributes:
-        status: The HTTP status.
-        headers: The answer's headers.
-        content_type: The media type, without parameters.
-        request_id: Baseten's id of the request.
-    """
-
-    def __init__(
-        self,
-        response: aiohttp.ClientResponse,
-        *,
-        what: str,
-        key: ApiKey,
-        read_timeout: float,
-        timed: bool = False,
-        due: asyncio.Future[None] | None = None,
-    ) -> None:
-        """Wrap a response; see :meth:`Transport.post`.
-
-        Args:
-            response: The answer, of which the head has come.
-            what: What is being done, as the start of error messages.
-            key: The API key, to be kept out of them.
-            read_timeout: Seconds between any two parts of the body, and by which it may fall
-                behind.
-            timed: Whether the response itself sees to the time between two parts.
-            due: Done when the body is needed; until then it may take its time.
-        """
-        self._due = due
-        self._patience = read_timeout
-        self._read_timeout = None if timed else read_timeout
-        self._response = response
-        self.request_id = request_id = errors.request_id(response.headers)
-        self._what = f"{what} (request {request_id})" if request_id else what
-        self._key = key
-        self.status = response.status
-        self.headers: Mapping[str, str] = response.headers
-        self.content_type = response.content_type
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it arrives, in pieces of any size.
-
-        Raises:
-            APIError: the connection broke before the body's end, or a part didn't come in time.
-        """
-        start, received = time.monotonic(), 0
-        try:
-            while True:
-                async with timeout_from(self._due, self._read_timeout):
-                    early = self._due is not None and not self._due.done()
-                    chunk = await self._response.content.readany()
-                if not chunk:
-                    return
-                if early:
-                    start, received = time.monotonic(), 0
-                received += len(chunk)
-                if time.monotonic() - start > self._patience + received / SLOWEST:
-                    raise errors.timed_out(
-                        f"{self._what}: the rest", self._patience, request_id=self.request_id
-                    )
-                yield chunk
-        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as e:
-            raise errors.from_exception(e, what=self._what, key=self._key) from None
-
-    async def read(self, *, limit: int) -> bytes:
-        """The whole body.
-
-        Args:
-            limit: Bytes to take at most.
-
-        Raises:
-            APIError: the body is larger, broke off, or a part didn't come in time.
-        """
-        parts = bytearray()
-        async for chunk in self.chunks():
-            parts += chunk
-            if len(parts) > limit:
-                raise errors.from_finding(
-                    f"the answer is larger than {limit} bytes", what=self._what, mismatch=True
-                )
-        return bytes(parts)
 
 
 @dataclass

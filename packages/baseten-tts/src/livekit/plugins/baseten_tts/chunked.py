@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from livekit.agents import APIConnectOptions, APIError, tts, utils
+from livekit.plugins.baseten_common import HTTPStream
 
 from .lines import Line
 from .playback import Playback
@@ -56,8 +57,13 @@ class ChunkedStream(tts.ChunkedStream):
         await conversation.speak(Script(self._input_text), playback)
 
     async def _over_http(self, playback: Playback) -> None:
+        def started(answer: HTTPStream) -> None:
+            self._acquire_time = answer.acquire_time
+            self._connection_reused = answer.reused
+            playback.note_request(answer.request_id)
+
         synthesis = self._baseten._synthesis(
-            self._opts, limit=self._conn_options.timeout, started=playback.note_request
+            self._opts, limit=self._conn_options.timeout, started=started
         )
         await synthesis.speak(encodable(self._input_text), playback.play)
         playback.finish()

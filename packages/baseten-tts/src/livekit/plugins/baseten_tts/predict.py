@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from livekit.plugins.baseten_common import Endpoint, Transport
+from livekit.plugins.baseten_common import Endpoint, HTTPStream, Transport
 
 from .failures import WHAT, failure_of
 from .protocols import Audio, Event, Failed, Predict
@@ -22,7 +22,7 @@ class Synthesis:
         endpoint: Endpoint,
         protocol: Predict,
         limit: float,
-        started: Callable[[str | None], None],
+        started: Callable[[HTTPStream], None],
         spares: SpareConnections,
         cold_start: float,
     ) -> None:
@@ -33,7 +33,7 @@ class Synthesis:
             endpoint: Where to.
             protocol: The request and the answer's shape.
             limit: Seconds to connect, and to wait for each part of the answer.
-            started: Called with the server's request id when the answer begins.
+            started: Called with the answer when it begins.
             spares: Keep a connection for the next request, since this one may break off.
             cold_start: Seconds to wait for a deployment that is starting.
         """
@@ -73,7 +73,7 @@ class Synthesis:
                 cold_start_timeout=self._cold_start,
                 due=due,
             ) as answer:
-                self._started(answer.request_id)
+                self._started(answer)
                 self._spares.warm()
                 reader = self._protocol.reader(text, answer.content_type)
                 async for chunk in answer.chunks():

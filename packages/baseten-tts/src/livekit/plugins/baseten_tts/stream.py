@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from livekit.agents import APIConnectOptions, APIError, tokenize, tts, utils
 from livekit.agents.utils import aio
+from livekit.plugins.baseten_common import HTTPStream
 
 from .lines import Line
 from .playback import Playback
@@ -126,8 +127,14 @@ class SynthesizeStream(tts.SynthesizeStream):
                 unspoken = ""
 
     async def _over_http(self, texts: AsyncIterator[str], playback: Playback) -> None:
+        def started(answer: HTTPStream) -> None:
+            if not playback.begun:  # that of the first sentence, which is the one waited for
+                self._acquire_time = answer.acquire_time
+                self._connection_reused = answer.reused
+            playback.note_request(answer.request_id)
+
         synthesis = self._baseten._synthesis(
-            self._opts, limit=self._conn_options.timeout, started=playback.note_request
+            self._opts, limit=self._conn_options.timeout, started=started
         )
         speech = SentenceSpeech(
             synthesis,

@@ -13,7 +13,14 @@ import aiohttp
 from livekit.agents import APIConnectOptions, tokenize, tts
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, NotGivenOr
 from livekit.agents.utils import is_given
-from livekit.plugins.baseten_common import ApiKey, AuthScheme, Endpoint, Transport, WebSocket
+from livekit.plugins.baseten_common import (
+    ApiKey,
+    AuthScheme,
+    Endpoint,
+    HTTPStream,
+    Transport,
+    WebSocket,
+)
 
 from . import checks
 from .chunked import ChunkedStream
@@ -356,7 +363,7 @@ class TTS(tts.TTS):
         )
 
     def _synthesis(
-        self, options: Options, *, limit: float, started: Callable[[str | None], None]
+        self, options: Options, *, limit: float, started: Callable[[HTTPStream], None]
     ) -> Synthesis:
         assert self._dialect.http is not None
         return Synthesis(
