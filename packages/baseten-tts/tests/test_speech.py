@@ -197,6 +197,8 @@ def test_a_mapping_of_options_is_copied_and_can_be_taken_back() -> None:
     assert tts._opts.extra_body == {"speed": 1}
     tts.update_options(extra_body=None)  # type: ignore[arg-type]
     assert tts._opts.extra_body == {}
+    with pytest.raises(ValueError, match="extra_body can't be sent as JSON"):
+        tts.update_options(extra_body={"when": object()})
 
 
 def test_bad_options_are_refused_at_once() -> None:

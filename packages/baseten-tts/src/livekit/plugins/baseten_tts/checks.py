@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from typing import Any, get_args
 
@@ -45,6 +46,11 @@ def check(model: TTSModels, dialect: Dialect, options: Options) -> None:
         )
     if "ref_audio" in dialect.options:
         check_clip(options.ref_audio)
+    for name in ("extra_config", "extra_body"):
+        try:
+            json.dumps(getattr(options, name))
+        except (TypeError, ValueError) as e:
+            raise ValueError(f"{name} can't be sent as JSON: {e}") from None
 
 
 def over_websocket(
