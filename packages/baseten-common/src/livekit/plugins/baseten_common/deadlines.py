@@ -26,15 +26,19 @@ SLOWEST = 2**10
 is spoken."""
 
 
-@contextlib.asynccontextmanager
-async def timeout_from(
+def timeout_from(
     due: asyncio.Future[None] | None, seconds: float | None
-) -> AsyncIterator[None]:
+) -> contextlib.AbstractAsyncContextManager[object]:
     """Like ``timeout()``, counted from when ``due`` is done; from now on when it is None."""
-    if due is None or due.done() or seconds is None:
-        async with timeout(seconds):
-            yield
-        return
+    if seconds is None:
+        return contextlib.nullcontext()
+    if due is None or due.done():
+        return timeout(seconds)
+    return _timeout_from(due, seconds)
+
+
+@contextlib.asynccontextmanager
+async def _timeout_from(due: asyncio.Future[None], seconds: float) -> AsyncIterator[None]:
     loop = asyncio.get_running_loop()
     async with timeout(None) as limit:
 

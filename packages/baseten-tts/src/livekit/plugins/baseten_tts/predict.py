@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from livekit.plugins.baseten_common import Endpoint, HTTPStream, Transport
@@ -9,7 +10,10 @@ from .failures import WHAT, failure_of
 from .protocols import Audio, Event, Failed, Predict
 from .spares import SpareConnections
 
-__all__ = ["Synthesis"]
+__all__ = ["AFTER_SOUND", "Synthesis"]
+
+AFTER_SOUND = 0.005
+"""Seconds in which the first sound gets to the listener, before anything else is done."""
 
 
 class Synthesis:
@@ -76,8 +80,15 @@ class Synthesis:
                 self._started(answer)
                 self._spares.warm()
                 reader = self._protocol.reader(text, answer.content_type)
+                first_sound: float | None = None
                 async for chunk in answer.chunks():
-                    self._hand_on(reader.feed(chunk), play, answer.request_id)
+                    events = reader.feed(chunk)
+                    self._hand_on(events, play, answer.request_id)
+                    if events and first_sound is None:
+                        first_sound = time.monotonic()
+                if first_sound is not None:
+                    # A body that came at once may leave much to be read at its end.
+                    await asyncio.sleep(first_sound + AFTER_SOUND - time.monotonic())
                 self._hand_on(reader.end(), play, answer.request_id)
         finally:
             self._spares.replace()

@@ -10,13 +10,12 @@ from livekit.agents import APIConnectOptions, APIError, tokenize
 from livekit.agents.utils import aio
 
 from .playback import Playback
-from .predict import Synthesis
+from .predict import AFTER_SOUND, Synthesis
 from .protocols import Audio, Spoken
 from .words import joint, speakable
 
 __all__ = ["SentenceSpeech", "default_tokenizer"]
 
-_AFTER_SOUND = 0.005  # seconds, in which the first sound gets to the listener
 _AHEAD = 2  # requests at a time: the one that is heard and the next
 
 
@@ -83,7 +82,7 @@ class SentenceSpeech:
                         # The first audio isn't made to wait for the second sentence's, nor is
                         # one that is sent again.
                         await last.begun.wait()
-                        await asyncio.sleep(_AFTER_SOUND)
+                        await asyncio.sleep(AFTER_SOUND)
                     self._started()
                     last = _Request(
                         self._synthesis, text.strip(), caption=unspoken, ahead=bool(sent)

@@ -47,6 +47,7 @@ _OPENING = re.compile(
     rb'"(%b)"\s*:\s*"(?:data:[^,"\\]*,)?(?=[\w+/]{16})' % (_KEYS, _KEYS)
 )
 _LONGEST_OPENING = 4096
+_FIRST = 16 * 2**10  # bytes of base64 that are read first, so that decoding delays no first sound
 
 
 def judge(units: int, seconds: float) -> Finished | Failed:
@@ -190,6 +191,8 @@ class AudioBody:
             self._at = self._from
         end = self._held.find(b'"', self._at)
         end = len(self._held) if end < 0 else end
+        if self._wav is None:
+            end = min(end, self._at + _FIRST)
         end -= (end - self._at) % 4
         try:
             data = base64.b64decode(self._held[self._at : end], validate=True)
