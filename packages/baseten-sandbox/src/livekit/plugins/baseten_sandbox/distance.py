@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+from collections.abc import Callable
+from typing import Literal
 
 from .sockets import reset_transport
 
@@ -23,12 +26,23 @@ class Relay:
         target: Port on the same host to pass on to.
         round_trip: Seconds that a byte takes there and back.
         bandwidth: Bytes per second each way; ``None`` for no limit.
+        watch: Called with a connection's number when bytes have come from the target, and when
+            some are about to go to it.
     """
 
-    def __init__(self, *, target: int, round_trip: float, bandwidth: float | None) -> None:
+    def __init__(
+        self,
+        *,
+        target: int,
+        round_trip: float,
+        bandwidth: float | None,
+        watch: Callable[[int, Literal["come", "go"]], None] | None = None,
+    ) -> None:
         self._target = target
         self._one_way = round_trip / 2
         self._bandwidth = bandwidth
+        self._watch = watch
+        self._numbers = itertools.count()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.port = 0
@@ -65,9 +79,21 @@ class Relay:
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inner_reader, inner_writer = await asyncio.open_connection(self._host, self._target)
+        number = next(self._numbers)
+
+        def note(what: Literal["come", "go"]) -> None:
+            if self._watch is not None:
+                self._watch(number, what)
+
         ways = [
-            asyncio.create_task(self._carry(reader, inner_writer, first=2 * self._one_way)),
-            asyncio.create_task(self._carry(inner_reader, writer, first=0.0)),
+            asyncio.create_task(
+                self._carry(
+                    reader, inner_writer, first=2 * self._one_way, leaving=lambda: note("go")
+                )
+            ),
+            asyncio.create_task(
+                self._carry(inner_reader, writer, first=0.0, arrived=lambda: note("come"))
+            ),
         ]
         try:
             await asyncio.gather(*ways)
@@ -85,7 +111,13 @@ class Relay:
                     await end.wait_closed()
 
     async def _carry(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, first: float
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        first: float,
+        arrived: Callable[[], None] = lambda: None,
+        leaving: Callable[[], None] = lambda: None,
     ) -> None:
         loop = asyncio.get_running_loop()
         # Bounded, so that a peer that doesn't read is felt at the other end.
@@ -100,6 +132,7 @@ class Relay:
                         if writer.can_write_eof():
                             writer.write_eof()
                     return
+                leaving()
                 writer.write(data)
                 await writer.drain()
 
@@ -112,6 +145,7 @@ class Relay:
             clear_at = loop.time() + first
             while True:
                 data = await reader.read(piece)
+                arrived()
                 clear_at = max(clear_at, loop.time())
                 if self._bandwidth:
                     clear_at += len(data) / self._bandwidth
