@@ -2,7 +2,7 @@
 
     python benchmarks/all.py --out FOLDER [--only NAME ...] [--results FILE]
 
-Takes about 25 minutes, and means something only while nothing else runs on the machine. Without
+Takes about 35 minutes, and means something only while nothing else runs on the machine. Without
 ``--peer`` the published plugin is installed first, once. A benchmark that fails or takes too long is
 told, the others run all the same, and the status is 1; a document is then left as it was. The soak,
 the fuzzing and the capacity model have commands of their own.
