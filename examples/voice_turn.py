@@ -14,23 +14,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import io
 import logging
 import os
 import signal
 import sys
-import warnings
 from pathlib import Path
 
-
-def stop(*_: object) -> None:
-    # What is cut off in the middle of a step would complain on its way out.
-    warnings.simplefilter("ignore")
-    sys.exit("voice_turn: stopped")
-
+STOPPED = "voice_turn: stopped"
 
 # Set before the libraries load, which takes a moment: Ctrl-C ends it cleanly at any time.
-signal.signal(signal.SIGINT, stop)
+signal.signal(signal.SIGINT, lambda *_: sys.exit(STOPPED))
 
 from dialogue import Dialogue, DialogueError
 from livekit.agents import Agent, AgentSession
@@ -45,7 +40,19 @@ INSTRUCTIONS = (
 )
 
 
+def cancel_on_interrupt() -> None:
+    """Have Ctrl-C cancel the program, which closes what is open.
+
+    An exception in the middle of whatever is being done might never get out of it.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    with contextlib.suppress(NotImplementedError):  # on Windows it stays an exception
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
+
+
 async def main(question: Path, output: Path, *, patience: float) -> None:
+    cancel_on_interrupt()
     microphone = Microphone(read_recording(question))
     speaker = Speaker(output)
     async with models():
@@ -100,5 +107,7 @@ if __name__ == "__main__":
         logging.getLogger().setLevel(logging.CRITICAL + 1)
     try:
         asyncio.run(main(options.question, options.output, patience=options.patience))
+    except asyncio.CancelledError:
+        sys.exit(STOPPED)
     except (DialogueError, OSError, ValueError) as error:
         sys.exit(f"voice_turn: {' '.join(str(error).split())}")
