@@ -215,7 +215,8 @@ def main() -> None:
                 failed = True
         folder = packages[0].wheel.parent
         run("uvx", "--from", TWINE, "twine", "check", "--strict", *folder.glob("livekit_*"))
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        # Tests wait about as long as they work.
+        with ThreadPoolExecutor((os.cpu_count() or 1) + 1) as pool:
             jobs = [("newest versions", pool.submit(try_alone, package)) for package in packages]
             for package in packages:
                 if package.leaf in QUICK:

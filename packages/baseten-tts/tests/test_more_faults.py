@@ -66,7 +66,7 @@ async def test_repeated_and_reordered_events_are_whole_or_an_error(
 ) -> None:
     sandbox.faults.add(Fault(do=do, on="send", match=match))
     tts = make(sandbox.qwen_tts_endpoint, warm_sockets=0, **QWEN)
-    words, error = await asyncio.wait_for(attempt(tts, AGAIN), 30)
+    words, error = await asyncio.wait_for(attempt(tts, HASTY), 30)
     assert words == WORDS or error is not None
     # Whatever became of that socket, the next utterance is whole and its own.
     words, error = await asyncio.wait_for(attempt(tts, AGAIN, "and now this."), 30)
