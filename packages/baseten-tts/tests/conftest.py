@@ -7,7 +7,11 @@ from typing import Any
 import pytest
 
 from livekit.agents import APIConnectOptions, tts as agents_tts, utils
-from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS
+from livekit.agents.types import (
+    DEFAULT_API_CONNECT_OPTIONS,
+    USERDATA_TIMED_TRANSCRIPT,
+    TimedString,
+)
 from livekit.plugins.baseten_sandbox import Sandbox
 from livekit.plugins.baseten_sandbox.engines.tones import read
 from livekit.plugins.baseten_tts import TTS
@@ -48,6 +52,18 @@ def heard(audio: bytes | list[bytes]) -> list[str]:
     """The words in what was handed out; "?" stands for broken audio."""
     data = audio if isinstance(audio, bytes) else b"".join(audio)
     return [word.text for word in read(data, rate=24000)]
+
+
+async def timed(tts: TTS, text: str) -> list[TimedString]:
+    """Speak a text; its pieces with their times."""
+    async with tts.stream() as stream:
+        stream.push_text(text)
+        stream.end_input()
+        return [
+            piece
+            async for event in stream
+            for piece in event.frame.userdata.get(USERDATA_TIMED_TRANSCRIPT, [])
+        ]
 
 
 async def is_warm(tts: TTS, sandbox: Sandbox, number: int = 1) -> None:

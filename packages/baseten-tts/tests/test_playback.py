@@ -6,13 +6,11 @@ import pytest
 
 from livekit import rtc
 from livekit.agents import tts as agents_tts
-from livekit.agents.types import USERDATA_TIMED_TRANSCRIPT, TimedString
 from livekit.plugins.baseten_sandbox import Fault, Sandbox
-from livekit.plugins.baseten_tts import TTS
 from livekit.plugins.baseten_tts.playback import Playback
 from livekit.plugins.baseten_tts.protocols import Audio
 
-from .conftest import Make
+from .conftest import Make, timed
 from .test_wav import wav
 
 RATE = 24000
@@ -111,17 +109,6 @@ async def test_what_comes_as_one_is_cut_into_frames_of_a_second_at_most() -> Non
     assert b"".join(frames) == sound(2.5, 7).data
 
 
-async def captions(tts: TTS, text: str) -> list[TimedString]:
-    async with tts.stream() as stream:
-        stream.push_text(text)
-        stream.end_input()
-        return [
-            piece
-            async for event in stream
-            for piece in event.frame.userdata.get(USERDATA_TIMED_TRANSCRIPT, [])
-        ]
-
-
 async def test_the_end_of_a_sentence_does_not_wait_for_the_next(
     make: Make, sandbox: Sandbox
 ) -> None:
@@ -130,13 +117,13 @@ async def test_the_end_of_a_sentence_does_not_wait_for_the_next(
         file = wav(bytes(2 * 32000), rate=16000)
         sandbox.faults.add(Fault(do="status", status=200, body=file))
     text = "This is the first sentence of two. And this is the second of them."
-    first, second = await captions(make("http"), text)
+    first, second = await timed(make("http"), text)
     assert (first.start_time, second.start_time) == (0.0, pytest.approx(2.0, abs=0.001))
 
 
 async def test_paced_sentences_are_captioned_as_they_are_written(make: Make) -> None:
     pacer = agents_tts.SentenceStreamPacer(min_remaining_audio=60.0)
     text = "This is the first of three. This is the second of them. And that is all of it."
-    pieces = await captions(make("http", text_pacing=pacer), text)
+    pieces = await timed(make("http", text_pacing=pacer), text)
     assert len(pieces) == 2  # the pacer puts sentences together
     assert "".join(pieces) == text

@@ -26,7 +26,7 @@ from livekit.plugins.baseten_tts.lines import Line
 from livekit.plugins.baseten_tts.protocols.registry import DIALECTS
 from livekit.plugins.baseten_tts.warm import WarmSockets
 
-from .conftest import Listen, Make, heard
+from .conftest import Listen, Make, heard, timed
 
 ONCE = APIConnectOptions(max_retry=0, timeout=10.0)
 AGAIN = APIConnectOptions(max_retry=3, retry_interval=0.01, timeout=10.0)
@@ -248,17 +248,6 @@ async def test_words_come_with_their_times_and_the_texts_own_spaces(
     assert [piece.start_time for piece in spoken] == pytest.approx(
         [word.start for word in truth], abs=0.02
     )
-
-
-async def timed(tts: TTS, text: str) -> list[TimedString]:
-    async with tts.stream(conn_options=ONCE) as stream:
-        stream.push_text(text)
-        stream.end_input()
-        return [
-            piece
-            async for event in stream
-            for piece in event.frame.userdata.get(USERDATA_TIMED_TRANSCRIPT, [])
-        ]
 
 
 async def test_sentences_of_a_tokenizer_keep_the_space_between_them(qwen: Qwen) -> None:
