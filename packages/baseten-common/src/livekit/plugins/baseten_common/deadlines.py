@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+
+from livekit.agents.utils import aio
 
 if sys.version_info >= (3, 11):
     from asyncio import Timeout, timeout
@@ -19,35 +21,34 @@ else:
         limit.update(until)
 
 
-__all__ = ["SLOWEST", "Timeout", "extend", "timeout", "timeout_from"]
+__all__ = ["SLOWEST", "Timeout", "extend", "timeout", "within"]
+
+_T = TypeVar("_T")
 
 SLOWEST = 2**10
 """Bytes a second below which what still comes is as good as silence: speech takes 48 times that as it
 is spoken."""
 
 
-def timeout_from(
-    due: asyncio.Future[None] | None, seconds: float | None
-) -> contextlib.AbstractAsyncContextManager[object]:
-    """Like ``timeout()``, counted from when ``due`` is done; from now on when it is None."""
-    if seconds is None:
-        return contextlib.nullcontext()
-    if due is None or due.done():
-        return timeout(seconds)
-    return _timeout_from(due, seconds)
+async def within(
+    seconds: float | None, work: Awaitable[_T], *, due: asyncio.Future[None] | None
+) -> _T:
+    """Wait for something so many seconds, counted from when ``due`` is done; from now if it is None.
 
-
-@contextlib.asynccontextmanager
-async def _timeout_from(due: asyncio.Future[None], seconds: float) -> AsyncIterator[None]:
-    loop = asyncio.get_running_loop()
-    async with timeout(None) as limit:
-
-        def begin(_: object) -> None:
-            with contextlib.suppress(RuntimeError):  # it ended in the same turn of the loop
-                extend(limit, loop.time() + seconds)
-
-        due.add_done_callback(begin)
-        try:
-            yield
-        finally:
-            due.remove_done_callback(begin)
+    Raises:
+        asyncio.TimeoutError: it took longer.
+    """
+    if due is None or due.done() or seconds is None:
+        async with timeout(seconds):
+            return await work
+    task = asyncio.ensure_future(work)
+    try:
+        either: list[asyncio.Future[Any]] = [task, due]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([task], timeout=seconds)
+        if not task.done():
+            raise asyncio.TimeoutError
+        return task.result()
+    finally:
+        if not task.done():
+            await aio.cancel_and_wait(task)

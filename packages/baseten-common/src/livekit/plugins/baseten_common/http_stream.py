@@ -9,7 +9,7 @@ import aiohttp
 from . import errors
 from .acquisition import Acquisition
 from .credentials import ApiKey
-from .deadlines import SLOWEST, timeout_from
+from .deadlines import SLOWEST, within
 
 __all__ = ["HTTPStream"]
 
@@ -71,9 +71,9 @@ class HTTPStream:
         start, received = time.monotonic(), 0
         try:
             while True:
-                async with timeout_from(self._due, self._read_timeout):
-                    early = self._due is not None and not self._due.done()
-                    chunk = await self._response.content.readany()
+                early = self._due is not None and not self._due.done()
+                reading = self._response.content.readany()
+                chunk = await within(self._read_timeout, reading, due=self._due)
                 if not chunk:
                     return
                 if early:

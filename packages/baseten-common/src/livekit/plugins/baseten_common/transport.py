@@ -15,7 +15,7 @@ from . import errors
 from .acquisition import Acquisition
 from .cold_start import ColdStart
 from .credentials import ApiKey, AuthScheme
-from .deadlines import timeout_from
+from .deadlines import within
 from .endpoints import Endpoint
 from .handshake import Handshake, error_body
 from .http_stream import HTTPStream
@@ -279,16 +279,16 @@ class Transport:
         if cold_start.seconds:
             cold_start.parked()
         try:
-            async with timeout_from(due, silence if due else None):
-                return await self.session.post(
-                    url,
-                    json=json,
-                    headers=self._headers,
-                    timeout=limits,
-                    allow_redirects=False,
-                    raise_for_status=False,
-                    trace_request_ctx=connection,
-                )
+            posted = self.session.post(
+                url,
+                json=json,
+                headers=self._headers,
+                timeout=limits,
+                allow_redirects=False,
+                raise_for_status=False,
+                trace_request_ctx=connection,
+            )
+            return await within(silence if due else None, posted, due=due)
         except Exception as e:
             failure = errors.from_exception(e, what=what, key=self.api_key)
             connecting = isinstance(e, aiohttp.ConnectionTimeoutError)
