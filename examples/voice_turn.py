@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import io
 import logging
 import os
@@ -45,10 +44,14 @@ def cancel_on_interrupt() -> None:
 
     An exception in the middle of whatever is being done might never get out of it.
     """
-    task = asyncio.current_task()
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
-    with contextlib.suppress(NotImplementedError):  # on Windows it stays an exception
-        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
+
+    def cancel(*_: object) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(task.cancel)
+
+    signal.signal(signal.SIGINT, cancel)
 
 
 async def main(question: Path, output: Path, *, patience: float) -> None:
