@@ -4,8 +4,9 @@
 
 Over a link with a round trip and TLS, in round trips. What the server needed is taken off each
 utterance: the time from the last of its text that reached the server to the first of its audio that
-came out. So what remains is the link and the client. The link is a process of its own (``link.py``) that is
-exact to a tenth of a millisecond and measures the server at its far end.
+came out. So what remains is the link and the client. The link is a process of its own (``link.py``), late
+by a fifth of a millisecond each way, which counts against the client; it measures the server at its far
+end.
 
 ``bare`` always has its connection open before the clock starts, so its figure is the limit, 1. Each
 kind of client speaks in rounds: prewarm, the time that a connection needs (0.6 s), a *first* utterance,

@@ -2,7 +2,7 @@
 
 from . import errors
 from .credentials import ApiKey, AuthScheme
-from .deadlines import SLOWEST, timeout
+from .deadlines import MIN_BYTES_PER_SECOND, timeout
 from .endpoints import Endpoint
 from .http_stream import HTTPStream
 from .log import logger
@@ -12,7 +12,7 @@ from .version import __version__
 from .websocket import Closed, WebSocket
 
 __all__ = [
-    "SLOWEST",
+    "MIN_BYTES_PER_SECOND",
     "ApiKey",
     "AuthScheme",
     "Closed",

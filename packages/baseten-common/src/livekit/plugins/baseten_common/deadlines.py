@@ -21,11 +21,11 @@ else:
         limit.update(until)
 
 
-__all__ = ["SLOWEST", "Timeout", "extend", "timeout", "within"]
+__all__ = ["MIN_BYTES_PER_SECOND", "Timeout", "extend", "timeout", "within"]
 
 _T = TypeVar("_T")
 
-SLOWEST = 2**10
+MIN_BYTES_PER_SECOND = 2**10
 """Bytes a second below which what still comes is as good as silence: speech takes 48 times that as it
 is spoken."""
 

@@ -100,8 +100,7 @@ _FINAL_CLOSES = frozenset({1002, 1003, 1007, 1008, 1009, 1010})
 
 _TRANSIENT = re.compile(
     r"\b(?<!sample )rate(?![a-z])|limit|time[d -]*out|overload|capacity|again(?!st)|temporar"
-    r"|internal|unavailable|busy"
-    r"|unknown error",
+    r"|internal|unavailable|busy|unknown error",
     re.IGNORECASE,
 )
 _PERMANENT = re.compile(

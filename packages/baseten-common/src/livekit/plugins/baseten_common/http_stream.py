@@ -9,7 +9,7 @@ import aiohttp
 from . import errors
 from .acquisition import Acquisition
 from .credentials import ApiKey
-from .deadlines import SLOWEST, within
+from .deadlines import MIN_BYTES_PER_SECOND, within
 
 __all__ = ["HTTPStream"]
 
@@ -79,7 +79,7 @@ class HTTPStream:
                 if early:
                     start, received = time.monotonic(), 0
                 received += len(chunk)
-                if time.monotonic() - start > self._patience + received / SLOWEST:
+                if time.monotonic() - start > self._patience + received / MIN_BYTES_PER_SECOND:
                     raise errors.timed_out(f"{self._what}: the rest", self._patience)
                 yield chunk
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as e:

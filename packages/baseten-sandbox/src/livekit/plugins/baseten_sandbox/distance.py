@@ -36,7 +36,7 @@ class Relay:
         target: int,
         round_trip: float,
         bandwidth: float | None,
-        watch: Callable[[int, Literal["come", "go"]], None] | None = None,
+        watch: Callable[[int, Literal["come", "go"]], None] = lambda number, what: None,
     ) -> None:
         self._target = target
         self._one_way = round_trip / 2
@@ -80,21 +80,16 @@ class Relay:
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inner_reader, inner_writer = await asyncio.open_connection(self._host, self._target)
         number = next(self._numbers)
-
-        def note(what: Literal["come", "go"]) -> None:
-            if self._watch is not None:
-                self._watch(number, what)
-
-        ways = [
-            asyncio.create_task(
-                self._carry(
-                    reader, inner_writer, first=2 * self._one_way, leaving=lambda: note("go")
-                )
-            ),
-            asyncio.create_task(
-                self._carry(inner_reader, writer, first=0.0, arrived=lambda: note("come"))
-            ),
-        ]
+        up = self._carry(
+            reader,
+            inner_writer,
+            first=2 * self._one_way,
+            leaving=lambda: self._watch(number, "go"),
+        )
+        down = self._carry(
+            inner_reader, writer, first=0.0, arrived=lambda: self._watch(number, "come")
+        )
+        ways = [asyncio.create_task(up), asyncio.create_task(down)]
         try:
             await asyncio.gather(*ways)
         except OSError:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from livekit.agents import APIError
 from livekit.agents.utils import aio
-from livekit.plugins.baseten_common import SLOWEST, ApiKey, Closed, errors
+from livekit.plugins.baseten_common import MIN_BYTES_PER_SECOND, ApiKey, Closed, errors
 
 from .failures import WHAT, failure_of
 from .lines import Line
@@ -180,7 +180,7 @@ class _Exchange:
         elif self._due_since is None:
             self._due_since = now
         else:
-            self._due_since = min(now, self._due_since + audio / SLOWEST)
+            self._due_since = min(now, self._due_since + audio / MIN_BYTES_PER_SECOND)
 
     def _take(self, playback: Playback, message: str | bytes) -> Finished | None:
         audio = 0

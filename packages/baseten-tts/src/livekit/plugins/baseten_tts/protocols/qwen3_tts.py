@@ -14,7 +14,7 @@ from livekit.plugins.baseten_common import Closed
 from ..alignment import Alignment
 from ..options import Options
 from ..wav import WavError, WavReader
-from ..words import WordStream, spoken_units
+from ..words import WordStream, encodable, spoken_units
 from . import LONGEST, Audio, Event, Failed, Finished, Spoken
 from .http_audio import endless, judge
 
@@ -107,7 +107,7 @@ class Qwen3Utterance:
 
     def say(self, text: str) -> list[str]:
         """The text as it came; the server finds the sentences."""
-        text = text.encode("utf-8", "ignore").decode()
+        text = encodable(text)
         self._units += sum(map(spoken_units, self._words.push(text)))
         self._alignment.say(text)
         parts = [text[i : i + _MAX_TEXT] for i in range(0, len(text), _MAX_TEXT)]
